@@ -1,0 +1,16 @@
+//! Small tools that know nothing of paas.
+//!
+//! Owns: the clock, the host's accounts, durable files, secrets in memory, back-off, the registry of crash points, reading TOML with good
+//! errors, nearest words.
+//! Uses: std (and `libc`-free crates) only.
+//! Never: imports another room.
+
+pub mod accounts;
+pub mod atomic_file;
+pub mod backoff;
+pub mod clock;
+pub mod crash;
+pub mod nearest;
+pub mod secret;
+pub mod toml_file;
+pub mod version;
