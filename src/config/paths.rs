@@ -1,0 +1,81 @@
+//! Every path on the host, in one place.
+
+use std::path::PathBuf;
+
+use super::HostConfig;
+use crate::names::{AppName, InstanceId};
+
+impl HostConfig {
+    /// The SQLite database.
+    pub fn db(&self) -> PathBuf {
+        self.state_dir.join("paas.db")
+    }
+
+    /// The key that seals secrets in the database (mode 0600), where no credential store gives one.
+    pub fn secret_key(&self) -> PathBuf {
+        self.state_dir.join("secret.key")
+    }
+
+    /// Locked by the one daemon that may work on this state.
+    pub fn lock_file(&self) -> PathBuf {
+        self.state_dir.join("lock")
+    }
+
+    pub fn apps_dir(&self) -> PathBuf {
+        self.state_dir.join("apps")
+    }
+
+    pub fn app_dir(&self, app: &AppName) -> PathBuf {
+        self.apps_dir().join(app.as_str())
+    }
+
+    /// The app's bare git repository.
+    pub fn repo(&self, app: &AppName) -> PathBuf {
+        self.app_dir(app).join("repo.git")
+    }
+
+    pub fn logs_dir(&self) -> PathBuf {
+        self.state_dir.join("logs")
+    }
+
+    pub fn instances_dir(&self) -> PathBuf {
+        self.state_dir.join("instances")
+    }
+
+    /// Mounted read-only into the instance at `/.paas/i/`.
+    pub fn instance_dir(&self, instance: InstanceId) -> PathBuf {
+        self.instances_dir().join(instance.to_string())
+    }
+
+    /// One folder per version of the binary, named by its SHA-256, mounted at `/.paas/bin/`.
+    pub fn bin_dir(&self) -> PathBuf {
+        self.state_dir.join("bin")
+    }
+
+    /// Source trees and scratch space of builds.
+    pub fn builds_dir(&self) -> PathBuf {
+        self.state_dir.join("builds")
+    }
+
+    /// What sshd reads by `AuthorizedKeysCommand /bin/cat`.
+    pub fn authorized_keys(&self) -> PathBuf {
+        self.state_dir.join("authorized_keys")
+    }
+
+    /// The git hooks that every repository uses.
+    pub fn hooks_dir(&self) -> PathBuf {
+        self.state_dir.join("hooks")
+    }
+
+    pub fn api_socket(&self) -> PathBuf {
+        self.run_dir.join("api.sock")
+    }
+
+    pub fn proxy_socket(&self) -> PathBuf {
+        self.run_dir.join("proxy.sock")
+    }
+
+    pub fn dialer_socket(&self) -> PathBuf {
+        self.run_dir.join("dialer.sock")
+    }
+}
