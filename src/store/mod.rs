@@ -1,0 +1,99 @@
+//! All the SQL. One question, one function; public functions open their transaction, those named `…_in` take it.
+//!
+//! Owns: the SQLite file (WAL, synchronous=FULL, foreign keys), its migrations, the sealing of secrets. Uses: names, base, manifest, model.
+//! Never: decides; a rule of `model` is applied, not restated. Invariant: a state move and its event are one transaction.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+mod apps;
+mod config;
+mod deploys;
+mod domains;
+mod error;
+mod events;
+mod instances;
+mod keys;
+mod releases;
+mod row;
+mod seal;
+
+pub use deploys::{NewDeploy, StageEntry};
+pub use error::StoreError;
+pub use events::Event;
+pub use instances::{Commit, NewInstance};
+pub use releases::{NewRelease, ReleaseCommand};
+pub use seal::Sealer;
+
+/// The handle to the database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    /// One connection, so that writers queue here and never meet SQLITE_BUSY.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    sealer: Arc<Sealer>,
+}
+
+type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
+
+/// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("migrations/0001_first.sql"))];
+
+async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
+    let steps = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+    });
+    Migrator::with_migrations(steps.to_vec()).run(writer).await
+}
+
+impl Store {
+    /// Opens or creates the database at `file` and brings its schema up to date. Errors name the file.
+    pub async fn open(file: &Path, sealer: Sealer) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str("sqlite://")
+            .map_err(StoreError::from)?
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: a commit that was acknowledged survives a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let opening = |e: sqlx::Error| StoreError::Open { file: file.to_owned(), source: e };
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(opening)?;
+        migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.map_err(opening)?;
+        Ok(Self { writer, readers, sealer: Arc::new(sealer) })
+    }
+
+    /// Closes both pools; the write-ahead log is folded into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(self.writer.begin_with("begin immediate").await?)
+    }
+
+    /// The value under `key`, or the one `make` gives, stored now: for what an installation chooses once.
+    pub async fn setting_or(&self, key: &str, make: impl FnOnce() -> String) -> Result<String, StoreError> {
+        let mut tx = self.begin().await?;
+        let found: Option<String> =
+            sqlx::query_scalar("select value from settings where key = ?").bind(key).fetch_optional(&mut *tx).await?;
+        if let Some(value) = found {
+            return Ok(value);
+        }
+        let value = make();
+        sqlx::query("insert into settings (key, value) values (?, ?)").bind(key).bind(&value).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests;
