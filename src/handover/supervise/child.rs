@@ -1,0 +1,277 @@
+//! One role: its process, its sockets, its stored descriptors, and when it is started again.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use super::super::fds::{keep_over_exec, recv_with_fds};
+use super::sockets::{self, Bound};
+use super::status::{RoleStatus, State};
+use super::store::{Message, Store};
+use super::{Role, UpError, exec, files};
+use crate::base::backoff::Backoff;
+
+/// The pauses from the second restart in a row on; the first is at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Who ran as long as this starts again with no history.
+const GOOD_RUN: Duration = Duration::from_secs(10);
+const MOST_FDS: usize = 253;
+
+/// A role with all that outlives its process.
+pub(super) struct Running {
+    pub role: Role,
+    pub sockets: Vec<Bound>,
+    pub notify: UnixDatagram,
+    notify_path: PathBuf,
+    store: Store,
+    child: Option<Child>,
+    state: State,
+    status: String,
+    started: Instant,
+    /// When the process that is not there has to be started.
+    start_at: Option<Instant>,
+    ended_in_a_row: u32,
+    pauses: Backoff,
+    restarts: u32,
+}
+
+/// Where and how roles are started.
+pub(super) struct Place<'a> {
+    pub exe: &'a Path,
+    /// None leaves the roles our own output.
+    pub log_dir: Option<&'a Path>,
+}
+
+impl Running {
+    /// Binds everything of the role; the process comes with [`Running::start_if_due`].
+    pub(super) fn new(role: Role, run_dir: &Path, patience: Duration) -> Result<Self, UpError> {
+        let sockets = sockets::bind_all(&role, patience)?;
+        let (notify, notify_path) = notify_socket(&role, run_dir)?;
+        let now = Instant::now();
+        Ok(Self {
+            role,
+            sockets,
+            notify,
+            notify_path,
+            store: Store::default(),
+            child: None,
+            state: State::Ended,
+            status: String::new(),
+            started: now,
+            start_at: Some(now),
+            ended_in_a_row: 0,
+            pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            restarts: 0,
+        })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    pub(super) fn for_status(&self) -> RoleStatus {
+        let pid = self.child.as_ref().map(Child::id);
+        RoleStatus { state: self.state, pid, restarts: self.restarts, status: self.status.clone() }
+    }
+
+    /// The next moment at which [`Running::start_if_due`] has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match (&self.child, self.state) {
+            (Some(_), State::Starting) => Some(self.started + self.role.ready_limit),
+            (Some(_), _) => None,
+            (None, _) => self.start_at,
+        }
+    }
+
+    /// Starts the process if its time has come, and kills one that took too long to get ready. A failed start counts as an end.
+    pub(super) fn start_if_due(&mut self, place: &Place<'_>) {
+        let now = Instant::now();
+        if self.due().is_none_or(|due| due > now) {
+            return;
+        }
+        if self.child.is_some() {
+            tracing::warn!(role = self.role.name, "not ready after {} s; killing it", self.role.ready_limit.as_secs());
+            self.signal(Signal::SIGKILL);
+            // Its end is noticed by `reap`; until then nothing is due.
+            self.state = State::Stopping;
+            return;
+        }
+        self.started = now;
+        self.start_at = None;
+        match self.spawn(place) {
+            Ok(child) => {
+                tracing::info!(role = self.role.name, pid = child.id(), "started");
+                (self.child, self.state) = (Some(child), State::Starting);
+            }
+            Err(error) => {
+                tracing::error!(role = self.role.name, "starting `{}`: {error}", place.exe.display());
+                self.plan_restart();
+            }
+        }
+    }
+
+    fn spawn(&self, place: &Place<'_>) -> io::Result<Child> {
+        let given = self.sockets.iter().map(|b| (b.name.as_str(), &b.fd)).chain(self.store.all());
+        let mut names = Vec::new();
+        let mut copies: Vec<OwnedFd> = Vec::new();
+        for (name, fd) in given {
+            names.push(name);
+            copies.push(fd.try_clone()?);
+        }
+        let numbers: Vec<String> = copies.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+        let mut command = Command::new(place.exe);
+        command.arg("up-exec");
+        if let Some(user) = &self.role.user {
+            command.args(["--user", user]);
+        }
+        if self.role.keep_sys_admin {
+            command.arg("--keep-sys-admin");
+        }
+        command.arg("--").args(&self.role.argv);
+        command.env(exec::FDS, numbers.join(",")).env(exec::PARENT, std::process::id().to_string());
+        command.env("LISTEN_FDNAMES", names.join(":")).env("NOTIFY_SOCKET", &self.notify_path);
+        // A group of its own: Ctrl-C at a terminal must reach us alone, as we stop roles in their order.
+        command.stdin(Stdio::null()).process_group(0);
+        if let Some(folder) = place.log_dir {
+            let log = files::open_log(folder, &self.role.name)?;
+            command.stdout(log.try_clone()?).stderr(log);
+        }
+        copies.iter().try_for_each(keep_over_exec)?;
+        command.spawn()
+    }
+
+    /// Reads all that the role has told. True if something changed that the status shows.
+    pub(super) fn read_notify(&mut self) -> bool {
+        let mut changed = false;
+        let mut buffer = [0; 8192];
+        loop {
+            match recv_with_fds(&self.notify, &mut buffer, MOST_FDS) {
+                Ok((length, fds)) => changed |= self.told(&buffer[..length], fds),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return changed,
+                Err(error) => {
+                    tracing::warn!(role = self.role.name, "reading its notify socket: {error}");
+                    // A message that is too large was taken from the queue; anything else would come again at once.
+                    if error.kind() != io::ErrorKind::InvalidData {
+                        return changed;
+                    }
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) -> bool {
+        let message = Message::parse(bytes);
+        if let Err(why) = self.store.take(&message, fds) {
+            tracing::warn!(role = self.role.name, "its fd store: {why}");
+        }
+        let before = self.for_status();
+        if message.ready && self.state == State::Starting {
+            let after = self.started.elapsed().as_millis();
+            tracing::info!(role = self.role.name, "ready after {after} ms");
+            self.state = State::Ready;
+        }
+        if message.stopping && self.child.is_some() {
+            self.state = State::Stopping;
+        }
+        if let Some(status) = message.status {
+            self.status = status;
+        }
+        before != self.for_status()
+    }
+
+    /// Takes note of an ended process: ends what it left in its group, and plans its restart unless all is being stopped. True if it had ended.
+    pub(super) fn reap(&mut self, stopping: bool) -> bool {
+        let Some(pid) = self.pid() else { return false };
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(pid), flags) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return false,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(role = self.role.name, "waiting for process {pid}: {error}"),
+        }
+        // Before the process is reaped: its number, and so the group's, can't be anybody else's yet.
+        let _ = killpg(pid, Signal::SIGKILL);
+        let how = match self.child.take().map(|mut child| child.wait()) {
+            Some(Ok(status)) => describe(status),
+            _ => "unknown".to_owned(),
+        };
+        // What it told and stored last must be known before it is started again.
+        self.read_notify();
+        self.state = State::Ended;
+        self.status.clear();
+        if stopping {
+            tracing::info!(role = self.role.name, "stopped: {how}");
+        } else {
+            tracing::warn!(role = self.role.name, "ended: {how}");
+            self.plan_restart();
+        }
+        true
+    }
+
+    fn plan_restart(&mut self) {
+        if self.started.elapsed() >= GOOD_RUN {
+            self.ended_in_a_row = 0;
+            self.pauses.reset();
+        }
+        let pause = if self.ended_in_a_row == 0 { Duration::ZERO } else { self.pauses.pause() };
+        self.ended_in_a_row += 1;
+        self.restarts += 1;
+        self.start_at = Some(Instant::now() + pause);
+    }
+
+    /// Sends a signal to the process, if there is one.
+    pub(super) fn signal(&self, signal: Signal) {
+        let Some(pid) = self.pid() else { return };
+        // SIGKILL is for all that the role has started; other signals are for the role to pass on.
+        let sent = if signal == Signal::SIGKILL { killpg(pid, signal).or_else(|_| kill(pid, signal)) } else { kill(pid, signal) };
+        if let Err(error) = sent {
+            tracing::warn!(role = self.role.name, "sending {signal} to process {pid}: {error}");
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).map(Pid::from_raw)
+    }
+
+    /// Removes the files of the role.
+    pub(super) fn remove_notify(&self) -> io::Result<()> {
+        files::remove(&self.notify_path)
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// Only the role's own user may write to it: who can, can give the role descriptors at its next start.
+fn notify_socket(role: &Role, run_dir: &Path) -> Result<(UnixDatagram, PathBuf), UpError> {
+    let folder = run_dir.join("notify");
+    let path = folder.join(format!("{}.sock", role.name));
+    let make = || -> io::Result<UnixDatagram> {
+        DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
+        let socket = UnixDatagram::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        if let Some(name) = &role.user {
+            chown(&path, Some(exec::find_user(name)?.uid), None)?;
+        }
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    sockets::remove_stale(&path)?;
+    Ok((make().map_err(UpError::path("listening at", &path))?, path))
+}
