@@ -1,0 +1,187 @@
+//! Messages between daemon and proxy, as frames on a Unix stream. The proxy connects; the daemon answers its Hello with what it should serve.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock::UnixMillis;
+use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
+
+/// Raised when a message changes in a way that the other side must know.
+pub const VERSION: u32 = 1;
+
+/// The longest frame either side reads: some ten thousand routes.
+pub const MAX_FRAME: usize = 32 * 1024 * 1024;
+
+/// What a proxy process tells the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum FromProxy {
+    /// The first message of a connection. `generation` names this process; `active` is the snapshot version it serves.
+    Hello { version: u32, pid: u32, generation: String, active: Option<u64>, listening: Vec<SocketAddr> },
+    /// The snapshot is valid and kept until Activate.
+    Prepared { version: u64 },
+    /// The snapshot is not valid, or Activate named one that is not prepared; the old one stays.
+    Rejected { version: u64, why: String },
+    /// The snapshot serves now; its drains have begun.
+    Activated { version: u64 },
+    /// The targets whose counts changed; cumulative since the process started. All of them after a Hello.
+    Counts(Vec<TargetCounts>),
+    /// Finished requests. `lost` counts, since the process started, those that had no room to wait.
+    Access { lines: Vec<AccessLine>, lost: u64 },
+    /// Nothing is in flight at the draining target any more. Repeated after a Hello and after an Activate that names the target again.
+    DrainEnded { target: InstanceId, forced: u64 },
+}
+
+/// What the daemon tells a proxy process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ToProxy {
+    Prepare(Snapshot),
+    Activate { version: u64 },
+}
+
+/// All that a proxy needs to serve: whole, immutable, swapped at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    pub version: u64,
+    pub routes: Vec<Route>,
+    pub targets: Vec<Target>,
+    /// Adds X-Paas-Commit and X-Paas-Release to answers.
+    pub commit_header: bool,
+}
+
+/// What is done with requests for one host name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub host: Hostname,
+    pub app: AppName,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Action {
+    /// To the target with the least in flight; none means the page that says no instance serves.
+    Forward { targets: Vec<InstanceId> },
+    /// 308 to the same scheme, path and query at another name.
+    Redirect { to: Hostname },
+    /// Requests wait until a later snapshot forwards them, at most this long, then get 503 with Retry-After.
+    Hold { limit_ms: u64 },
+}
+
+/// One instance's namespace and port, by id. The dialer knows where it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub id: InstanceId,
+    pub app: AppName,
+    pub process: ProcessName,
+    pub release: ReleaseNumber,
+    pub commit: Option<CommitSha>,
+    /// Set: no new work, and what is in flight has this long. Such a target stands in no route.
+    pub drain: Option<DrainBudget>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainBudget {
+    pub requests_ms: u64,
+    /// WebSockets, other upgrades, event streams and long answers.
+    pub streams_ms: u64,
+}
+
+/// Cumulative, except `in_flight` and `streams`, which are now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetCounts {
+    pub target: InstanceId,
+    pub in_flight: u64,
+    pub streams: u64,
+    /// Answered by the instance.
+    pub served: u64,
+    /// Waited for a snapshot first.
+    pub held: u64,
+    /// Sent again on another connection or first tried at another target.
+    pub retried: u64,
+    /// Answered 502 or 504 by the proxy.
+    pub failed: u64,
+    /// Finished by themselves while the target drained.
+    pub drained: u64,
+    /// Closed at the end of a drain budget.
+    pub cut: u64,
+    /// Answers by first digit of the status; index 0 counts those without a whole answer.
+    pub by_class: [u64; 6],
+}
+
+impl TargetCounts {
+    /// Nothing counted yet.
+    pub fn zero(target: InstanceId) -> Self {
+        Self { target, in_flight: 0, streams: 0, served: 0, held: 0, retried: 0, failed: 0, drained: 0, cut: 0, by_class: [0; 6] }
+    }
+
+    /// Adds what another proxy process has counted for the same target.
+    pub fn add(&mut self, other: &Self) {
+        self.in_flight += other.in_flight;
+        self.streams += other.streams;
+        self.served += other.served;
+        self.held += other.held;
+        self.retried += other.retried;
+        self.failed += other.failed;
+        self.drained += other.drained;
+        self.cut += other.cut;
+        for (sum, more) in self.by_class.iter_mut().zip(other.by_class) {
+            *sum += more;
+        }
+    }
+}
+
+/// One finished request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLine {
+    pub at: UnixMillis,
+    pub app: Option<AppName>,
+    pub target: Option<InstanceId>,
+    pub method: String,
+    /// Path and query, cut at 2 KiB.
+    pub path: String,
+    pub host: String,
+    /// 0: closed without an answer.
+    pub status: u16,
+    /// Body bytes.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub micros_total: u64,
+    pub micros_first_byte: Option<u64>,
+    pub client: IpAddr,
+    pub request_id: String,
+    pub held_ms: u64,
+    pub retries: u8,
+    pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_comes_back_as_it_was_and_a_foreign_key_is_refused() {
+        let snapshot = Snapshot {
+            version: 7,
+            routes: vec![Route {
+                host: Hostname::parse("shop.test").expect("host"),
+                app: AppName::parse("shop").expect("app"),
+                action: Action::Hold { limit_ms: 5 },
+            }],
+            targets: vec![],
+            commit_header: true,
+        };
+        let json = serde_json::to_string(&ToProxy::Prepare(snapshot.clone())).expect("encode");
+        assert_eq!(serde_json::from_str::<ToProxy>(&json).expect("decode"), ToProxy::Prepare(snapshot));
+        let newer = json.replace("commit_header", "comet_header");
+        assert!(serde_json::from_str::<ToProxy>(&newer).is_err());
+    }
+}
