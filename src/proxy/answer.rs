@@ -1,0 +1,165 @@
+//! From instance to client: interim answers, the head, the body.
+
+use bytes::BufMut;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::access::Record;
+use super::conn::{Reader, Writer};
+use super::error::ProxyError;
+use super::h1::body::{BodyError, Decoder, Framing, Length};
+use super::h1::head::HeadScan;
+use super::h1::request::Request;
+use super::h1::response::Response;
+use super::headers::{self, Ending};
+use super::limits::{ANSWER_TIME, CLOSE_TIME, HEAD_BYTES, INTERIM_ANSWERS, STREAM_AFTER};
+use super::target::Claim;
+use super::upload::Flow;
+
+/// How an answer came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// The whole answer is written. `close`: the client was told that the connection ends. `reusable`: the instance's may serve again.
+    Answered { close: bool, reusable: bool },
+    /// The instance agreed to switch; the 101 is written.
+    Switched,
+    /// A stream that was ended properly before its own end.
+    Cut,
+}
+
+/// One answer and all that decides about it.
+pub struct Answer<'a> {
+    pub request: &'a Request,
+    pub record: &'a Record,
+    pub claim: &'a Claim,
+    pub flow: &'a Flow,
+    pub commit_header: bool,
+    /// The process ends: no connection goes on.
+    pub stopping: bool,
+    /// Set when the body is one that we may end properly in the middle (chunked events).
+    pub endable: std::cell::Cell<bool>,
+}
+
+impl Answer<'_> {
+    /// Reads the answer and writes it to the client. Cancel-safe: yes, in the sense that `to.out` then holds whole pieces only.
+    pub async fn relay(&self, from: &mut Reader, to: &mut Writer) -> Result<Ended, ProxyError> {
+        let response = self.final_head(from, to).await?;
+        if response.status == 101 {
+            return self.switch(&response, to).await;
+        }
+        let length = response.body(self.request.is_head());
+        // An answer before the end of the upload: what is left of the upload can't be told from a next request by a client that stops it.
+        let close = !self.request.keep_alive || !self.flow.uploaded.get() || self.stopping;
+        let ending = Ending::of(self.request, length, close);
+        let release = self.commit_header.then(|| &self.claim.target().about);
+        self.record.answered(response.status);
+        headers::write_answer(&mut to.out, self.request, &response, ending, release);
+        if response.is_event_stream() {
+            self.claim.mark_stream();
+            self.endable.set(ending.framing == Framing::Chunked);
+        }
+        self.body(length, ending.framing, from, to).await?;
+        let reusable = response.keep_alive && length != Length::UntilClose && from.buf.is_empty() && self.flow.uploaded.get();
+        Ok(Ended::Answered { close: ending.close, reusable })
+    }
+
+    /// The first head that is not interim; those before it are passed on.
+    async fn final_head(&self, from: &mut Reader, to: &mut Writer) -> Result<Response, ProxyError> {
+        let mut scan = HeadScan::default();
+        let mut interim = 0;
+        loop {
+            while let Some(length) = scan.scan(&from.buf, HEAD_BYTES).map_err(ProxyError::BadAnswerHead)? {
+                let response = Response::take(&mut from.buf, length).map_err(ProxyError::BadAnswerHead)?;
+                if !response.is_interim() {
+                    return Ok(response);
+                }
+                interim += 1;
+                if interim > INTERIM_ANSWERS {
+                    return Err(ProxyError::BadAnswer("too many interim answers"));
+                }
+                self.pass_interim(&response, to).await?;
+                scan = HeadScan::default();
+            }
+            match self.fill_in_time(from).await? {
+                Ok(n) if n > 0 => {}
+                _ if from.buf.is_empty() && interim == 0 => return Err(ProxyError::Died { unsent: false }),
+                _ => return Err(ProxyError::BadAnswer("the head broke off")),
+            }
+        }
+    }
+
+    /// The clock starts when the instance was last given something: a slow upload is the client's time, not the instance's.
+    async fn fill_in_time(&self, from: &mut Reader) -> Result<std::io::Result<usize>, ProxyError> {
+        loop {
+            match timeout_at(self.flow.given_at.get() + ANSWER_TIME, from.fill()).await {
+                Ok(filled) => return Ok(filled),
+                Err(_) if self.flow.given_at.get().elapsed() < ANSWER_TIME || !self.flow.uploaded.get() => {
+                    if !self.flow.uploaded.get() {
+                        self.flow.given_at.set(Instant::now());
+                    }
+                }
+                Err(_) => return Err(ProxyError::AnswerTime),
+            }
+        }
+    }
+
+    async fn pass_interim(&self, response: &Response, to: &mut Writer) -> Result<(), ProxyError> {
+        // A 100 that nobody waits for, and any to HTTP/1.0, would only confuse (RFC 9110 §15.2).
+        if !self.request.http11 || (response.status == 100 && !self.request.expects_continue) {
+            return Ok(());
+        }
+        headers::write_interim(&mut to.out, response);
+        self.write(to).await
+    }
+
+    async fn body(&self, length: Length, framing: Framing, from: &mut Reader, to: &mut Writer) -> Result<(), ProxyError> {
+        let mut body = Decoder::new(length);
+        let stream_at = Instant::now() + STREAM_AFTER;
+        loop {
+            let moved = body.transfer(&mut from.buf, &mut to.out, framing).map_err(ProxyError::AnswerBroke)?;
+            self.record.bytes_out.set(self.record.bytes_out.get() + moved);
+            self.write(to).await?;
+            if body.is_done() {
+                return Ok(());
+            }
+            let filled = if self.claim.is_stream() { Ok(from.fill().await) } else { timeout_at(stream_at, from.fill()).await };
+            match filled {
+                Err(_) => self.claim.mark_stream(),
+                Ok(Ok(0)) => body.end(&mut to.out, framing).map_err(ProxyError::AnswerBroke)?,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return Err(ProxyError::AnswerBroke(BodyError::Truncated)),
+            }
+        }
+    }
+
+    /// Only what the client asked for, and only one protocol (RFC 9110 §7.8); from here on bytes go through unread.
+    async fn switch(&self, response: &Response, to: &mut Writer) -> Result<Ended, ProxyError> {
+        let Some(wanted) = &self.request.upgrade else {
+            return Err(ProxyError::BadAnswer("101 that nobody asked for"));
+        };
+        let agreed = response.fields.list("upgrade").map(<[u8]>::to_ascii_lowercase).collect::<Vec<_>>();
+        if agreed != [wanted.as_bytes()] || !response.fields.list_has("connection", "upgrade") {
+            return Err(ProxyError::BadAnswer("101 to another protocol"));
+        }
+        self.record.answered(101);
+        self.claim.mark_stream();
+        headers::write_switch(&mut to.out, response, wanted.as_bytes());
+        self.write(to).await?;
+        Ok(Ended::Switched)
+    }
+
+    async fn write(&self, to: &mut Writer) -> Result<(), ProxyError> {
+        if to.out.is_empty() {
+            return Ok(());
+        }
+        to.flush().await.map_err(|_| ProxyError::ClientGone)?;
+        self.flow.progress.set(self.flow.progress.get() + 1);
+        Ok(())
+    }
+}
+
+/// Ends a chunked event stream where it stands: browsers reconnect by themselves and drop an event that is not whole.
+pub async fn end_events(to: &mut Writer) {
+    to.out.put_slice(b"0\r\n\r\n");
+    // A client that does not take it is gone.
+    let _ = timeout(CLOSE_TIME, to.flush()).await;
+}

@@ -1,0 +1,227 @@
+//! The control connection: snapshots in; counts, access lines and ended drains out. Everything goes on while the daemon is away.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::drains::Drains;
+use super::limits::{ACCESS_BATCH, COUNTS_EVERY, LAST_WORDS_TIME};
+use super::routes::Table;
+use super::worker::{Shared, Stage, reached};
+use crate::base::backoff::Backoff;
+use crate::wire::frame;
+use crate::wire::proxy::{AccessLine, FromProxy, MAX_FRAME, Snapshot, ToProxy, VERSION};
+
+/// Puts the active snapshot where a successor of a crashed process finds it.
+pub type Keep = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+pub struct Control {
+    shared: Arc<Shared>,
+    socket: PathBuf,
+    generation: String,
+    listening: Vec<SocketAddr>,
+    keep: Keep,
+    prepared: Option<(Snapshot, Table)>,
+    drains: Drains,
+    access: mpsc::Receiver<AccessLine>,
+}
+
+impl Control {
+    pub fn new(shared: Arc<Shared>, socket: PathBuf, listening: Vec<SocketAddr>, keep: Keep) -> Self {
+        let access = shared.access.take_out().expect("one control per process");
+        let generation = format!("{:016x}", getrandom::u64().unwrap_or_default());
+        Self { shared, socket, generation, listening, keep, prepared: None, drains: Drains::default(), access }
+    }
+
+    /// Serves the snapshot that an earlier process of ours left; a bad one is logged and dropped. To be called inside the runtime.
+    pub fn restore(&mut self, bytes: &[u8]) {
+        let restored = serde_json::from_slice::<Snapshot>(bytes).map_err(|e| e.to_string()).and_then(|snapshot| {
+            let table = Table::build(&snapshot, &Table::default()).map_err(|e| e.to_string())?;
+            Ok((snapshot, table))
+        });
+        match restored {
+            Ok((snapshot, table)) => self.publish(&snapshot, table),
+            Err(error) => tracing::error!(error, "the kept snapshot can't be used; nothing is served until the daemon sends one"),
+        }
+    }
+
+    /// Connects, serves the connection, connects again; until the end of the process.
+    pub async fn run(mut self) {
+        let mut stages = self.shared.stage.subscribe();
+        let too_late = async {
+            reached(&mut stages, Stage::Over).await;
+            sleep(LAST_WORDS_TIME).await;
+        };
+        tokio::select! {
+            () = self.connect_until_over() => {}
+            () = too_late => {}
+        }
+    }
+
+    async fn connect_until_over(&mut self) {
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(200));
+        let mut stages = self.shared.stage.subscribe();
+        while *stages.borrow_and_update() != Stage::Over {
+            if let Ok(stream) = UnixStream::connect(&self.socket).await {
+                tracing::info!("the daemon is connected");
+                let ended = self.session(stream).await;
+                tracing::warn!(ended = ended.err().map(|e| e.to_string()), "the daemon is gone; the proxy serves on");
+                backoff.reset();
+            }
+            let _ = timeout(backoff.pause(), reached(&mut stages, Stage::Over)).await;
+        }
+    }
+
+    async fn session(&mut self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let (sender, mut asks) = mpsc::channel(4);
+        let mut reading = tokio::task::JoinSet::new();
+        // A frame must be read whole, so it is read beside the loop below, which may drop what it waits for.
+        reading.spawn(read_asks(read, sender));
+        self.greet(&mut write).await?;
+        let mut tick = interval(COUNTS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lines = Vec::with_capacity(ACCESS_BATCH);
+        let mut stages = self.shared.stage.subscribe();
+        loop {
+            tokio::select! {
+                () = reached(&mut stages, Stage::Over) => return self.last_words(&mut write).await,
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.obey(ask?, &mut write).await?,
+                    None => return Ok(()),
+                },
+                () = self.drains.any_ended() => self.report_drains(&mut write).await?,
+                _ = tick.tick() => self.report_counts(&mut write).await?,
+                _ = self.access.recv_many(&mut lines, ACCESS_BATCH) => self.report_access(&mut lines, &mut write).await?,
+            }
+        }
+    }
+
+    /// What is left to say when all requests have ended.
+    async fn last_words(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let mut lines = Vec::new();
+        while let Ok(line) = self.access.try_recv() {
+            lines.push(line);
+        }
+        if !lines.is_empty() {
+            self.report_access(&mut lines, to).await?;
+        }
+        self.report_counts(to).await?;
+        self.report_drains(to).await
+    }
+
+    async fn greet(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let hello = FromProxy::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            generation: self.generation.clone(),
+            active: self.shared.table.load().version,
+            listening: self.listening.clone(),
+        };
+        frame::write(to, &hello).await?;
+        self.drains.repeat_all();
+        self.report_counts(to).await?;
+        self.report_drains(to).await
+    }
+
+    async fn obey(&mut self, ask: ToProxy, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let answer = match ask {
+            ToProxy::Prepare(snapshot) => self.prepare(snapshot),
+            ToProxy::Activate { version } => self.activate(version),
+        };
+        frame::write(to, &answer).await?;
+        self.report_counts(to).await?;
+        self.report_drains(to).await
+    }
+
+    fn prepare(&mut self, snapshot: Snapshot) -> FromProxy {
+        let version = snapshot.version;
+        match Table::build(&snapshot, &self.shared.table.load()) {
+            Ok(table) => {
+                self.prepared = Some((snapshot, table));
+                FromProxy::Prepared { version }
+            }
+            Err(why) => FromProxy::Rejected { version, why: why.to_string() },
+        }
+    }
+
+    fn activate(&mut self, version: u64) -> FromProxy {
+        match self.prepared.take() {
+            Some((snapshot, table)) if snapshot.version == version => {
+                match serde_json::to_vec(&snapshot) {
+                    // Kept before it serves: a successor must not fall back behind what was promised.
+                    Ok(bytes) => (self.keep)(&bytes),
+                    Err(error) => tracing::error!(%error, "the snapshot can't be kept"),
+                }
+                self.publish(&snapshot, table);
+                FromProxy::Activated { version }
+            }
+            other => {
+                self.prepared = other;
+                if self.shared.table.load().version == Some(version) {
+                    return FromProxy::Activated { version };
+                }
+                FromProxy::Rejected { version, why: format!("snapshot {version} is not prepared") }
+            }
+        }
+    }
+
+    /// Reopen, publish, wake, close: in this order a request always finds a table whose targets take it (`target.rs`).
+    fn publish(&mut self, snapshot: &Snapshot, table: Table) {
+        let table = Arc::new(table);
+        self.drains.reopen(snapshot, &table);
+        let before = self.shared.table.swap(Arc::clone(&table));
+        self.drains.begin(snapshot, &table, &before);
+        self.shared.news.send_modify(|n| *n += 1);
+    }
+
+    async fn report_counts(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let changed = self.drains.changed_counts(&self.shared.table.load());
+        if changed.is_empty() {
+            return Ok(());
+        }
+        frame::write(to, &FromProxy::Counts(changed)).await
+    }
+
+    async fn report_drains(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        while let Some((target, forced)) = self.drains.next_to_report() {
+            // The last counts of the drain come before its end.
+            self.report_counts(to).await?;
+            frame::write(to, &FromProxy::DrainEnded { target, forced }).await?;
+            self.drains.reported(target);
+        }
+        Ok(())
+    }
+
+    async fn report_access(&mut self, lines: &mut Vec<AccessLine>, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let batch = std::mem::replace(lines, Vec::with_capacity(ACCESS_BATCH));
+        let count = batch.len() as u64;
+        let written = frame::write(to, &FromProxy::Access { lines: batch, lost: self.shared.access.lost() }).await;
+        if written.is_err() {
+            // They may have arrived; counting them as lost is the honest side.
+            self.shared.access.lose(count);
+        }
+        written
+    }
+}
+
+async fn read_asks(mut from: OwnedReadHalf, to: mpsc::Sender<io::Result<ToProxy>>) {
+    loop {
+        match frame::read(&mut from, MAX_FRAME).await.transpose() {
+            None => return,
+            Some(ask) => {
+                let failed = ask.is_err();
+                if to.send(ask).await.is_err() || failed {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! All that can go wrong with a request: who is to blame, and what the client is told.
+
+use std::time::Duration;
+
+use super::dial::{DialFailed, DialKind};
+use super::h1::body::BodyError;
+use super::h1::head::HeadError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    // The client's.
+    #[error("bad request: {0}")]
+    BadRequest(HeadError),
+    #[error("bad request body: {0}")]
+    BadBody(BodyError),
+    #[error("the client sent too slowly")]
+    ClientSlow,
+    #[error("the client went away")]
+    ClientGone,
+    // Nobody's: what the routes say.
+    #[error("no route for this host")]
+    UnknownHost,
+    #[error("no snapshot yet")]
+    NotReady,
+    #[error("no instance serves")]
+    NoInstance,
+    #[error("held for {0:?}, and still no instance")]
+    HeldTooLong(Duration),
+    // The instance's.
+    #[error("connecting to the instance: {0}")]
+    Dial(#[from] DialFailed),
+    #[error("the instance closed the connection without an answer")]
+    Died { unsent: bool },
+    #[error("the instance's answer is malformed: {0}")]
+    BadAnswer(&'static str),
+    #[error("the instance's answer is malformed: {0}")]
+    BadAnswerHead(HeadError),
+    #[error("the instance did not answer in time")]
+    AnswerTime,
+    #[error("the instance's answer broke off: {0}")]
+    AnswerBroke(BodyError),
+    #[error("cut at the end of the drain budget")]
+    Drained,
+}
+
+impl ProxyError {
+    /// The status of the page for it, if nothing was answered yet. None: there is no one to tell.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::BadRequest(HeadError::TooLarge) => Some(431),
+            Self::BadRequest(HeadError::Version) => Some(505),
+            Self::BadRequest(HeadError::Method) => Some(405),
+            Self::BadRequest(HeadError::Expectation) => Some(417),
+            Self::BadRequest(HeadError::Malformed(_)) | Self::BadBody(_) => Some(400),
+            Self::ClientSlow => Some(408),
+            Self::ClientGone => None,
+            Self::UnknownHost => Some(404),
+            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) => Some(503),
+            Self::Dial(DialFailed { kind: DialKind::TimedOut, .. }) | Self::AnswerTime | Self::Drained => Some(504),
+            Self::Dial(_) | Self::Died { .. } | Self::BadAnswer(_) | Self::BadAnswerHead(_) | Self::AnswerBroke(_) => Some(502),
+        }
+    }
+
+    /// Whether the client should come back soon.
+    pub fn retry_after(&self) -> bool {
+        matches!(self, Self::NotReady | Self::NoInstance | Self::HeldTooLong(_))
+    }
+}

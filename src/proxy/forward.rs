@@ -1,0 +1,203 @@
+//! Sends one request to an instance and its answer back: connect, relay, and the retry rule.
+
+use std::cell::Cell;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::access::Record;
+use super::answer::{Answer, Ended, end_events};
+use super::conn::{Client, Upstream};
+use super::dial::{DialFailed, DialKind};
+use super::error::ProxyError;
+use super::h1::body::{Decoder, Framing, Length};
+use super::h1::head::Declared;
+use super::h1::request::Request;
+use super::headers::{self, Provenance};
+use super::limits::{DIAL_TARGETS, DIAL_TOTAL};
+use super::target::{Claim, Cut};
+use super::tunnel::tunnel;
+use super::upload::{Flow, gone, upload};
+use super::worker::{Placement, Stage, Worker, reached};
+use crate::names::Hostname;
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    Keep,
+    Close,
+    /// Close, but read on for a while: the client is still sending.
+    Linger,
+}
+
+/// One request on its way.
+pub struct Forward<'a> {
+    pub worker: &'a Worker,
+    pub client: &'a mut Client,
+    pub request: &'a Request,
+    pub host: &'a Hostname,
+    pub record: &'a Record,
+    pub commit_header: bool,
+}
+
+impl Forward<'_> {
+    /// Tries until the request is answered or may not be tried again:
+    /// a connection that could not be made proves that nothing was sent, so another target is tried;
+    /// a reused connection that died without one byte of an answer is tried again on a new one, if that can do no harm.
+    pub async fn run(mut self, mut claim: Claim) -> Result<After, ProxyError> {
+        let mut body = Decoder::new(length_of(self.request));
+        let mut tried = Vec::new();
+        let mut fresh = false;
+        let give_up = Instant::now() + DIAL_TOTAL;
+        loop {
+            self.record.target.set(Some(claim.target().id()));
+            let pooled = if fresh { None } else { self.worker.pool.take(claim.target(), self.request.is_repeatable()) };
+            let reused = pooled.is_some();
+            let error = match self.attempt(&claim, pooled, &mut body).await {
+                Ok(after) => return Ok(after),
+                Err(error) => error,
+            };
+            match error {
+                ProxyError::Died { unsent }
+                    if reused && (self.request.is_repeatable() || (unsent && !self.request.has_body())) =>
+                {
+                    fresh = true;
+                }
+                ProxyError::Dial(failed) => {
+                    tried.push(claim.target().id());
+                    let may = tried.len() < DIAL_TARGETS && Instant::now() < give_up && failed.kind != DialKind::Other;
+                    match self.worker.shared.place(self.host, &tried, self.record) {
+                        Placement::Forward { claim: next, .. } if may => claim = next,
+                        _ => return Err(self.failed(&claim, ProxyError::Dial(failed))),
+                    }
+                }
+                error => return Err(self.failed(&claim, error)),
+            }
+            claim.target().tally.retried();
+            self.record.retried();
+        }
+    }
+
+    async fn attempt(&mut self, claim: &Claim, pooled: Option<Upstream>, body: &mut Decoder) -> Result<After, ProxyError> {
+        let mut upstream = match pooled {
+            Some(upstream) => upstream,
+            None => self.dial(claim).await?,
+        };
+        let sent_before = upstream.writer.written;
+        self.write_head(&mut upstream);
+        let relayed = self.relay(claim, &mut upstream, body).await;
+        let status = self.record.status.get();
+        match relayed {
+            Ok((Ended::Answered { close, reusable }, kept)) => {
+                if reusable && kept {
+                    self.worker.pool.put(claim.target(), upstream);
+                }
+                claim.target().tally.served(status);
+                claim.finished();
+                Ok(match (close || self.client.reader.is_over(), body.is_done()) {
+                    (_, false) => After::Linger,
+                    (true, true) => After::Close,
+                    (false, true) => After::Keep,
+                })
+            }
+            Ok((Ended::Switched, _)) => {
+                tunnel(self.worker, self.client, &mut upstream, claim, self.request, self.record).await;
+                claim.target().tally.served(status);
+                Ok(After::Close)
+            }
+            Ok((Ended::Cut, _)) => {
+                claim.target().tally.served(status);
+                Ok(After::Close)
+            }
+            Err(ProxyError::Died { .. }) => Err(ProxyError::Died { unsent: upstream.writer.written == sent_before }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new connection, unless the client goes or the drain budget ends first.
+    async fn dial(&mut self, claim: &Claim) -> Result<Upstream, ProxyError> {
+        let mut cuts = claim.target().cuts();
+        let nothing = Cell::new(0);
+        tokio::select! {
+            biased;
+            dialed = self.worker.pool.dial(claim.target()) => Ok(dialed.map_err(|e: DialFailed| ProxyError::Dial(e))?),
+            () = gone(&mut self.client.reader, &nothing) => Err(ProxyError::ClientGone),
+            () = cut(&mut cuts, claim) => {
+                claim.target().tally.cut();
+                Err(ProxyError::Drained)
+            }
+        }
+    }
+
+    /// Tallies what the client sees of the error: our page, or an answer that broke off.
+    fn failed(&self, claim: &Claim, error: ProxyError) -> ProxyError {
+        let page = if self.record.status.get() == 0 { error.status() } else { None };
+        claim.target().tally.failed(page.unwrap_or(0));
+        error
+    }
+
+    fn write_head(&self, upstream: &mut Upstream) {
+        let about =
+            Provenance { client: self.client.peer.ip(), port: self.client.local.port(), id: &self.record.id, at: self.record.at };
+        headers::write_request(&mut upstream.writer.out, self.request, &about);
+    }
+
+    /// Both directions at once, until the answer is whole, the client is gone, or time is up.
+    /// The flag says whether all of the request went out, without which the instance's connection can't be used again.
+    async fn relay(&mut self, claim: &Claim, upstream: &mut Upstream, body: &mut Decoder) -> Result<(Ended, bool), ProxyError> {
+        let flow = Flow::new();
+        let answer = Answer {
+            request: self.request,
+            record: self.record,
+            claim,
+            flow: &flow,
+            commit_header: self.commit_header,
+            stopping: self.worker.stage() != Stage::Open,
+            endable: Cell::new(false),
+        };
+        let framing = if self.request.body == Declared::Chunked { Framing::Chunked } else { Framing::Plain };
+        let (mut cuts, mut stages) = (claim.target().cuts(), self.worker.shared.stage.subscribe());
+        let client = &mut *self.client;
+        let result = tokio::select! {
+            biased;
+            ended = answer.relay(&mut upstream.reader, &mut client.writer) => ended,
+            error = upload(&mut client.reader, body, framing, &mut upstream.writer, &flow, self.record) => Err(error),
+            () = cut(&mut cuts, claim) => Err(ProxyError::Drained),
+            () = reached(&mut stages, Stage::Cutting) => Err(ProxyError::Drained),
+        };
+        match result {
+            Ok(ended) => Ok((ended, upstream.writer.out.is_empty())),
+            Err(ProxyError::Drained) => {
+                claim.target().tally.cut();
+                if !answer.endable.get() {
+                    return Err(ProxyError::Drained);
+                }
+                end_events(&mut client.writer).await;
+                Ok((Ended::Cut, false))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Waits until the end of the budget that holds for this claim. Cancel-safe: yes.
+pub async fn cut(cuts: &mut watch::Receiver<Cut>, claim: &Claim) {
+    loop {
+        let now = *cuts.borrow_and_update();
+        if if claim.is_stream() { now.streams } else { now.requests } {
+            return;
+        }
+        if cuts.changed().await.is_err() {
+            // The claim keeps the target and with it the sender.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn length_of(request: &Request) -> Length {
+    match request.body {
+        Declared::Nothing => Length::None,
+        Declared::Length(n) => Length::Exact(n),
+        Declared::Chunked => Length::Chunked,
+    }
+}

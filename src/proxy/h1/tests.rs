@@ -1,0 +1,61 @@
+use bytes::BytesMut;
+
+use super::body::{BodyError, Decoder, Framing, Length};
+use super::head::HeadScan;
+
+/// Feeds `wire` in pieces of `step` bytes; gives what came out and what was left.
+fn decode(length: Length, framing: Framing, wire: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>, bool), BodyError> {
+    let (mut decoder, mut from, mut to) = (Decoder::new(length), BytesMut::new(), BytesMut::new());
+    for piece in wire.chunks(step) {
+        from.extend_from_slice(piece);
+        decoder.transfer(&mut from, &mut to, framing)?;
+    }
+    Ok((to.to_vec(), from.to_vec(), decoder.is_done()))
+}
+
+#[test]
+fn a_chunked_body_reads_the_same_however_it_is_cut() {
+    let wire = b"5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nX-T: 1\r\nHost: evil\r\n\r\nnext";
+    for step in 1..=wire.len() {
+        let (plain, left, done) = decode(Length::Chunked, Framing::Plain, wire, step).expect("good");
+        assert_eq!(
+            (plain.as_slice(), left.as_slice(), done),
+            (&b"hello0123456789"[..], &b"next"[..], true),
+            "in pieces of {step}"
+        );
+        let (chunked, ..) = decode(Length::Chunked, Framing::Chunked, wire, step).expect("good");
+        assert!(chunked.ends_with(b"0\r\nX-T: 1\r\n\r\n"), "in pieces of {step}");
+        let (again, _, done) = decode(Length::Chunked, Framing::Plain, &chunked, 7).expect("our own chunks");
+        assert_eq!((again.as_slice(), done), (&b"hello0123456789"[..], true));
+    }
+}
+
+#[test]
+fn a_body_by_length_takes_no_byte_more() {
+    for step in 1..=9 {
+        let (out, left, done) = decode(Length::Exact(5), Framing::Plain, b"hellonext", step).expect("good");
+        assert_eq!((out.as_slice(), left.as_slice(), done), (&b"hello"[..], &b"next"[..], true));
+    }
+    let mut short = Decoder::new(Length::Exact(5));
+    assert_eq!(short.end(&mut BytesMut::new(), Framing::Plain), Err(BodyError::Truncated));
+    let mut open = Decoder::new(Length::UntilClose);
+    let mut to = BytesMut::new();
+    assert_eq!((open.end(&mut to, Framing::Chunked), &to[..]), (Ok(()), &b"0\r\n\r\n"[..]));
+}
+
+#[test]
+fn the_end_of_a_head_is_found_however_it_is_cut() {
+    let wire = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
+    for step in 1..=wire.len() {
+        let mut scan = HeadScan::default();
+        let mut found = None;
+        for end in (step..wire.len() + step).step_by(step) {
+            found = scan.scan(&wire[..end.min(wire.len())], 1000).expect("good");
+            if found.is_some() {
+                break;
+            }
+        }
+        assert_eq!(found, Some(wire.len() - 4), "in pieces of {step}");
+    }
+    assert!(HeadScan::default().scan(wire, 10).is_err(), "over the limit");
+}

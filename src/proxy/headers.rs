@@ -1,0 +1,188 @@
+//! What is taken out of a head and what is put in, in both directions. Pure.
+
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+
+use super::h1::body::{Framing, Length};
+use super::h1::head::{Declared, Fields};
+use super::h1::request::Request;
+use super::h1::response::Response;
+use crate::base::clock::UnixMillis;
+use crate::wire::proxy::Target;
+
+/// What we say about a request to the instance.
+#[derive(Debug)]
+pub struct Provenance<'a> {
+    pub client: IpAddr,
+    pub port: u16,
+    pub id: &'a str,
+    pub at: UnixMillis,
+}
+
+/// Belongs to one connection only (RFC 9110 §7.6.1), or is written anew by us.
+const HOP_BY_HOP: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "content-length",
+    "expect",
+];
+
+/// A client must not be able to say these about itself. `Proxy` becomes HTTP_PROXY in CGI programs.
+const FORGEABLE: [&str; 6] = ["forwarded", "x-real-ip", "x-request-id", "x-request-start", "proxy", "host"];
+
+/// Writes the head that goes to the instance: Host as sent, framing as read, our own word on where it came from.
+pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'_>) {
+    out.put_slice(request.method().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(request.target());
+    out.put_slice(b" HTTP/1.1\r\n");
+    field(out, "Host", request.host.raw.as_bytes());
+    for (name, value) in request.fields.iter().filter(|(name, _)| passes(&request.fields, name) && !is_forgeable(name)) {
+        raw_field(out, name, value);
+    }
+    match request.body {
+        Declared::Nothing => {}
+        Declared::Length(n) => field(out, "Content-Length", n.to_string().as_bytes()),
+        Declared::Chunked => field(out, "Transfer-Encoding", b"chunked"),
+    }
+    if request.expects_continue {
+        field(out, "Expect", b"100-continue");
+    }
+    if let Some(protocol) = &request.upgrade {
+        field(out, "Connection", b"Upgrade");
+        field(out, "Upgrade", protocol.as_bytes());
+    } else if request.fields.list_has("te", "trailers") {
+        field(out, "Connection", b"TE");
+        field(out, "TE", b"trailers");
+    }
+    field(out, "X-Forwarded-For", about.client.to_canonical().to_string().as_bytes());
+    field(out, "X-Forwarded-Proto", b"http");
+    field(out, "X-Forwarded-Host", request.host.raw.as_bytes());
+    field(out, "X-Forwarded-Port", about.port.to_string().as_bytes());
+    field(out, "X-Request-ID", about.id.as_bytes());
+    field(out, "X-Request-Start", about.at.0.to_string().as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// How an answer ends for the client, which decides framing and the connection's future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    pub framing: Framing,
+    pub close: bool,
+}
+
+impl Ending {
+    /// `close`: the connection can't go on whatever the answer is.
+    pub fn of(request: &Request, body: Length, close: bool) -> Self {
+        match body {
+            Length::None | Length::Exact(_) => Self { framing: Framing::Plain, close },
+            Length::Chunked | Length::UntilClose if request.http11 => Self { framing: Framing::Chunked, close },
+            // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+            Length::Chunked | Length::UntilClose => Self { framing: Framing::Plain, close: true },
+        }
+    }
+}
+
+/// Writes the head of the final answer for the client.
+pub fn write_answer(out: &mut BytesMut, request: &Request, response: &Response, ending: Ending, release: Option<&Target>) {
+    status_line(out, response);
+    let own: &[&str] = if release.is_some() { &["x-paas-commit", "x-paas-release"] } else { &[] };
+    let passing = response.fields.iter().filter(|(name, _)| passes(&response.fields, name) && !is_one_of(name, own));
+    for (name, value) in passing {
+        raw_field(out, name, value);
+    }
+    match response.declared {
+        // 204 must not have one (RFC 9110 §8.6); to HEAD and in 304 it tells the length that a GET would have.
+        Declared::Length(n) if response.status != 204 => field(out, "Content-Length", n.to_string().as_bytes()),
+        _ if ending.framing == Framing::Chunked => field(out, "Transfer-Encoding", b"chunked"),
+        _ => {}
+    }
+    if let Some(target) = release {
+        if let Some(commit) = &target.commit {
+            field(out, "X-Paas-Commit", commit.as_str().as_bytes());
+        }
+        field(out, "X-Paas-Release", target.release.to_string().as_bytes());
+    }
+    connection(out, request, ending.close);
+    out.put_slice(b"\r\n");
+}
+
+/// Writes an interim answer (100, 102, 103).
+pub fn write_interim(out: &mut BytesMut, response: &Response) {
+    status_line(out, response);
+    for (name, value) in response.fields.iter().filter(|(name, _)| passes(&response.fields, name)) {
+        raw_field(out, name, value);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Writes the 101 that opens the tunnel; `protocol` is what both sides agreed on.
+pub fn write_switch(out: &mut BytesMut, response: &Response, protocol: &[u8]) {
+    status_line(out, response);
+    for (name, value) in response.fields.iter().filter(|(name, _)| passes(&response.fields, name)) {
+        raw_field(out, name, value);
+    }
+    field(out, "Connection", b"Upgrade");
+    field(out, "Upgrade", protocol);
+    out.put_slice(b"\r\n");
+}
+
+/// Says whether the connection goes on, where the version's default says otherwise (RFC 9112 §9.3).
+pub fn connection(out: &mut BytesMut, request: &Request, close: bool) {
+    if close {
+        field(out, "Connection", b"close");
+    } else if !request.http11 {
+        field(out, "Connection", b"keep-alive");
+    }
+}
+
+/// The client's own request id if it looks like one (Heroku's rule: 20 to 128 of a plain alphabet).
+pub fn given_id(request: &Request) -> Option<&str> {
+    let id = std::str::from_utf8(request.fields.first("x-request-id")?).ok()?;
+    let plain = id.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
+    ((20..=128).contains(&id.len()) && plain).then_some(id)
+}
+
+fn status_line(out: &mut BytesMut, response: &Response) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(response.status.to_string().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(response.reason());
+    out.put_slice(b"\r\n");
+}
+
+fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    raw_field(out, name.as_bytes(), value);
+}
+
+fn raw_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.put_slice(name);
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+/// Whether a field goes on to the other side: not hop-by-hop by the standard or by the message's own Connection.
+fn passes(fields: &Fields, name: &[u8]) -> bool {
+    !is_one_of(name, &HOP_BY_HOP) && !fields.list("connection").any(|named| named.eq_ignore_ascii_case(name))
+}
+
+/// Also framing and hop-by-hop names in that spelling. Underscores count as dashes: CGI-like servers make one variable of both spellings.
+fn is_forgeable(name: &[u8]) -> bool {
+    let dashed = |b: &u8| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    let is = |known: &str| known.len() == name.len() && known.bytes().zip(name.iter().map(dashed)).all(|(a, b)| a == b);
+    FORGEABLE.iter().chain(&HOP_BY_HOP).any(|known| is(known))
+        || (name.len() > 12 && b"x-forwarded-".iter().copied().eq(name[..12].iter().map(dashed)))
+}
+
+fn is_one_of(name: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|k| name.eq_ignore_ascii_case(k.as_bytes()))
+}

@@ -1,0 +1,69 @@
+//! Every limit of the data plane, in one place.
+
+use std::time::Duration;
+
+/// Request or response head, with its first line. Cookies of big sites reach 16 KiB; 64 KiB is what app servers still take.
+pub const HEAD_BYTES: usize = 64 * 1024;
+/// Header fields in a head.
+pub const HEAD_FIELDS: usize = 100;
+/// A chunk-size line with its extension (RFC 9112 §7.1.1 lets us bound it).
+pub const CHUNK_LINE_BYTES: usize = 256;
+/// All chunk extensions of one body: they are dropped, so a body made of them is an attack.
+pub const CHUNK_EXTENSION_BYTES: usize = 16 * 1024;
+/// The trailer section of a chunked body.
+pub const TRAILER_BYTES: usize = 8 * 1024;
+/// Interim answers (1xx) before the final one.
+pub const INTERIM_ANSWERS: u32 = 16;
+
+/// From the first byte of a request to the end of its head.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A client connection without a request.
+pub const IDLE_TIME: Duration = Duration::from_secs(75);
+/// A request body, or an answer that the client does not read, without one byte of progress.
+pub const STALL_TIME: Duration = Duration::from_secs(60);
+/// From the last byte of the request to the head of the answer. Above the usual long poll (30 to 60 s).
+pub const ANSWER_TIME: Duration = Duration::from_secs(120);
+/// One connection to an instance, by the dialer.
+pub const DIAL_TIME: Duration = Duration::from_secs(5);
+/// All attempts to connect one request, over all its targets.
+pub const DIAL_TOTAL: Duration = Duration::from_secs(10);
+/// Targets that one request may try.
+pub const DIAL_TARGETS: usize = 3;
+/// Dials at the same time per target and worker: a full backlog keeps only its own app's requests waiting.
+pub const DIALS_AT_ONCE: usize = 16;
+
+/// Idle connections to an instance are closed before common app servers do it (node 5 s, gunicorn 2 s; a dead one is noticed before use).
+pub const POOL_IDLE_TIME: Duration = Duration::from_secs(4);
+/// A request that must not be sent twice takes only a connection that idled less than this.
+pub const POOL_FRESH_TIME: Duration = Duration::from_secs(1);
+/// Idle connections per target and worker.
+pub const POOL_IDLE_COUNT: usize = 64;
+
+/// An answer whose body still flows after this is a stream: its drain budget is the longer one.
+pub const STREAM_AFTER: Duration = Duration::from_secs(5);
+/// After the client ended its side: how long an answer may make no progress before the request is given up.
+pub const HALF_CLOSED_TIME: Duration = Duration::from_secs(1);
+/// A tunnel of which one side has ended.
+pub const HALF_TUNNEL_TIME: Duration = Duration::from_secs(30);
+/// The proper end of a tunnel or stream at the end of its budget: to a frame boundary, close frame, the client's reply.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// After an answer that came before the end of the upload: reading on, so that the client sees the answer and no reset.
+pub const LINGER_TIME: Duration = Duration::from_secs(5);
+/// From SIGTERM to the end of the process.
+pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
+
+/// For the last access lines and counts after that; a daemon that does not read them in time misses them.
+pub const LAST_WORDS_TIME: Duration = Duration::from_millis(500);
+
+/// How much of the next requests is read while one is answered.
+pub const READ_AHEAD_BYTES: usize = 16 * 1024;
+/// Room for one read.
+pub const READ_BYTES: usize = 16 * 1024;
+/// Access lines that wait for the daemon; the next ones are counted as lost.
+pub const ACCESS_QUEUE: usize = 16 * 1024;
+/// Access lines in one message.
+pub const ACCESS_BATCH: usize = 256;
+/// The path in an access line.
+pub const ACCESS_PATH_BYTES: usize = 2 * 1024;
+/// Counts are sent at most this often.
+pub const COUNTS_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,135 @@
+//! The route table: built whole from a snapshot, never changed, swapped at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::target::{Claim, Target};
+use crate::names::{AppName, Hostname, InstanceId};
+use crate::wire::proxy::{self as wire, Snapshot};
+
+#[derive(Debug, Default)]
+pub struct Table {
+    /// None until the first snapshot is active.
+    pub version: Option<u64>,
+    pub commit_header: bool,
+    routes: HashMap<Hostname, Arc<Route>>,
+    pub targets: BTreeMap<InstanceId, Arc<Target>>,
+}
+
+#[derive(Debug)]
+pub struct Route {
+    pub app: AppName,
+    pub action: Action,
+    /// Where the search for the least loaded target begins, so that ties go round.
+    next: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Forward(Vec<Arc<Target>>),
+    Redirect(Hostname),
+    Hold(Duration),
+}
+
+/// Why a snapshot is refused; the old one stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadSnapshot {
+    #[error("host {0} has two routes")]
+    HostTwice(Hostname),
+    #[error("target {0} stands twice")]
+    TargetTwice(InstanceId),
+    #[error("target {0} was something else before")]
+    TargetChanged(InstanceId),
+    #[error("the route of {host} names target {target}, which the snapshot does not have")]
+    NoTarget { host: Hostname, target: InstanceId },
+    #[error("the route of {host} names target {target}, which drains")]
+    Draining { host: Hostname, target: InstanceId },
+    #[error("the route of {host} names target {target} of another app")]
+    ForeignTarget { host: Hostname, target: InstanceId },
+    #[error("{0} redirects to itself")]
+    RedirectsToItself(Hostname),
+}
+
+impl Table {
+    /// Builds the table; targets that `before` has are taken over with their counts.
+    pub fn build(snapshot: &Snapshot, before: &Table) -> Result<Self, BadSnapshot> {
+        let mut targets = BTreeMap::new();
+        for about in &snapshot.targets {
+            let target = match before.targets.get(&about.id) {
+                Some(old) if same(&old.about, about) => Arc::clone(old),
+                Some(_) => return Err(BadSnapshot::TargetChanged(about.id)),
+                None => Arc::new(Target::new(about.clone())),
+            };
+            if targets.insert(about.id, target).is_some() {
+                return Err(BadSnapshot::TargetTwice(about.id));
+            }
+        }
+        let draining: Vec<InstanceId> = snapshot.targets.iter().filter(|t| t.drain.is_some()).map(|t| t.id).collect();
+        let mut routes = HashMap::with_capacity(snapshot.routes.len());
+        for route in &snapshot.routes {
+            let built = Route { app: route.app.clone(), action: action(route, &targets, &draining)?, next: AtomicUsize::new(0) };
+            if routes.insert(route.host.clone(), Arc::new(built)).is_some() {
+                return Err(BadSnapshot::HostTwice(route.host.clone()));
+            }
+        }
+        Ok(Self { version: Some(snapshot.version), commit_header: snapshot.commit_header, routes, targets })
+    }
+
+    pub fn route(&self, host: &Hostname) -> Option<&Arc<Route>> {
+        self.routes.get(host)
+    }
+}
+
+/// The same instance; whether it drains may change.
+fn same(a: &wire::Target, b: &wire::Target) -> bool {
+    (&a.app, &a.process, a.release, &a.commit) == (&b.app, &b.process, b.release, &b.commit)
+}
+
+fn action(
+    route: &wire::Route,
+    targets: &BTreeMap<InstanceId, Arc<Target>>,
+    draining: &[InstanceId],
+) -> Result<Action, BadSnapshot> {
+    let host = || route.host.clone();
+    match &route.action {
+        wire::Action::Hold { limit_ms } => Ok(Action::Hold(Duration::from_millis(*limit_ms))),
+        wire::Action::Redirect { to } if *to == route.host => Err(BadSnapshot::RedirectsToItself(host())),
+        wire::Action::Redirect { to } => Ok(Action::Redirect(to.clone())),
+        wire::Action::Forward { targets: ids } => {
+            let find = |id: &InstanceId| match targets.get(id) {
+                None => Err(BadSnapshot::NoTarget { host: host(), target: *id }),
+                Some(_) if draining.contains(id) => Err(BadSnapshot::Draining { host: host(), target: *id }),
+                Some(target) if target.about.app != route.app => Err(BadSnapshot::ForeignTarget { host: host(), target: *id }),
+                Some(target) => Ok(Arc::clone(target)),
+            };
+            ids.iter().map(find).collect::<Result<_, _>>().map(Action::Forward)
+        }
+    }
+}
+
+/// What choosing among a route's targets came to.
+#[derive(Debug)]
+pub enum Choice {
+    Claimed(Claim),
+    /// None is left that was not tried.
+    Nothing,
+    /// The chosen one began to drain: a newer table is there.
+    LookAgain,
+}
+
+impl Route {
+    /// Claims the target with the least in flight among those not in `tried`; ties go round.
+    pub fn choose(&self, targets: &[Arc<Target>], tried: &[InstanceId]) -> Choice {
+        let begin = self.next.fetch_add(1, Ordering::Relaxed);
+        let turned = (0..targets.len()).map(|i| &targets[(begin.wrapping_add(i)) % targets.len()]);
+        // min_by_key gives the first of equals, which the turn made a different one each time.
+        let best = turned.filter(|t| !tried.contains(&t.id())).min_by_key(|t| t.in_flight());
+        match best.map(Target::claim) {
+            None => Choice::Nothing,
+            Some(Some(claim)) => Choice::Claimed(claim),
+            Some(None) => Choice::LookAgain,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One client connection: requests one after another, each through the phases of `mod.rs`.
+
+use std::cell::Cell;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::access::Record;
+use super::conn::Client;
+use super::error::ProxyError;
+use super::forward::{After, Forward};
+use super::h1::head::HeadScan;
+use super::h1::request::Request;
+use super::headers::given_id;
+use super::limits::{HEAD_BYTES, HEAD_TIME, IDLE_TIME, STALL_TIME};
+use super::pages::{Page, wants_json};
+use super::target::Claim;
+use super::upload::gone;
+use super::worker::{Placement, Stage, Worker, reached};
+use crate::names::Hostname;
+
+/// Serves the connection until one side is done with it.
+pub async fn connection(worker: &Worker, mut client: Client) {
+    loop {
+        let after = match next_request(worker, &mut client).await {
+            Ok(Some(request)) => exchange(worker, &mut client, &request).await,
+            Ok(None) => return,
+            Err(error) => refuse(worker, &mut client, error).await,
+        };
+        match after {
+            Some(After::Keep) => client.reader.slim(),
+            Some(After::Close) => return client.writer.end().await,
+            Some(After::Linger) => return client.linger().await,
+            None => return,
+        }
+    }
+}
+
+/// Phase 1 and 2: waits for a request, reads its head, judges it. None: the connection is over.
+async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Request>, ProxyError> {
+    let reader = &mut client.reader;
+    if reader.buf.is_empty() {
+        let mut stages = worker.shared.stage.subscribe();
+        let first = tokio::select! {
+            biased;
+            first = timeout(IDLE_TIME, reader.fill()) => first,
+            () = reached(&mut stages, Stage::Closing) => return Ok(None),
+        };
+        if !matches!(first, Ok(Ok(n)) if n > 0) {
+            return Ok(None);
+        }
+    }
+    let deadline = Instant::now() + HEAD_TIME;
+    let mut scan = HeadScan::default();
+    let mut first_line = false;
+    loop {
+        // One empty line before a request is allowed (RFC 9112 §2.2).
+        if !first_line && reader.buf.len() >= 2 {
+            first_line = true;
+            if reader.buf.starts_with(b"\r\n") {
+                let _ = reader.buf.split_to(2);
+            }
+        }
+        if let Some(length) = scan_from(&mut scan, &reader.buf, first_line)? {
+            return Request::take(&mut reader.buf, length).map(Some).map_err(ProxyError::BadRequest);
+        }
+        match timeout_at(deadline, reader.fill()).await {
+            Err(_) => return Err(ProxyError::ClientSlow),
+            Ok(Ok(n)) if n > 0 => {}
+            Ok(_) => return Ok(None),
+        }
+    }
+}
+
+fn scan_from(scan: &mut HeadScan, buf: &[u8], begun: bool) -> Result<Option<usize>, ProxyError> {
+    if begun { scan.scan(buf, HEAD_BYTES).map_err(ProxyError::BadRequest) } else { Ok(None) }
+}
+
+/// Phases 3 to 7 for one request. None: the connection is to be cut off.
+async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Option<After> {
+    let id = given_id(request).map_or_else(|| worker.ids.make(), str::to_owned);
+    let record = Record::new(client.peer.ip(), id, Some(request));
+    let result = answer(worker, client, request, &record).await;
+    let error = result.as_ref().err().map(ToString::to_string);
+    let after = match result {
+        Ok(after) => Some(after),
+        Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), &error, &record).await,
+        Err(_) => {
+            cut_off(client);
+            None
+        }
+    };
+    worker.shared.access.push(record.into_line(error));
+    after
+}
+
+async fn answer(worker: &Worker, client: &mut Client, request: &Request, record: &Record) -> Result<After, ProxyError> {
+    let host = request.host.name.as_ref().ok_or(ProxyError::UnknownHost)?;
+    match admit(worker, client, host, record).await? {
+        Admitted::Forward { claim, commit_header } => {
+            Forward { worker, client, request, host, record, commit_header }.run(claim).await
+        }
+        Admitted::Redirect(to) => Ok(redirect(client, request, &to, record).await),
+    }
+}
+
+enum Admitted {
+    Forward { claim: Claim, commit_header: bool },
+    Redirect(Hostname),
+}
+
+/// Phase 3: route and claim; waits while the route holds.
+async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
+    // Subscribed before the first look, so that no snapshot is missed in between.
+    let mut news = worker.shared.news.subscribe();
+    let mut stages = worker.shared.stage.subscribe();
+    let (begun, no_progress) = (Instant::now(), Cell::new(0));
+    let mut held = false;
+    loop {
+        let limit = match worker.shared.place(host, &[], record) {
+            Placement::Forward { claim, commit_header } => {
+                if held {
+                    claim.target().tally.held();
+                }
+                return Ok(Admitted::Forward { claim, commit_header });
+            }
+            Placement::Redirect(to) => return Ok(Admitted::Redirect(to)),
+            Placement::Nothing => return Err(ProxyError::NoInstance),
+            Placement::UnknownHost => return Err(ProxyError::UnknownHost),
+            Placement::NotReady => return Err(ProxyError::NotReady),
+            Placement::Hold(limit) => limit,
+        };
+        held = true;
+        let waited = tokio::select! {
+            _ = news.changed() => Ok(()),
+            () = sleep(limit.saturating_sub(begun.elapsed())) => Err(ProxyError::HeldTooLong(limit)),
+            () = gone(&mut client.reader, &no_progress) => Err(ProxyError::ClientGone),
+            () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
+        };
+        record.held.set(begun.elapsed());
+        waited?;
+    }
+}
+
+async fn redirect(client: &mut Client, request: &Request, to: &Hostname, record: &Record) -> After {
+    let port = request.host.port.filter(|p| *p != 80).map(|p| format!(":{p}")).unwrap_or_default();
+    let target = String::from_utf8_lossy(request.target());
+    let path = if target.starts_with('/') { target } else { "/".into() };
+    let page = Page { status: 308, location: Some(format!("http://{to}{port}{path}")), ..page_of(Some(request), record) };
+    send(client, page, record).await.unwrap_or(After::Close)
+}
+
+/// A request whose head was not accepted: said so, and the connection is over, as no one knows where the next request would begin.
+async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Option<After> {
+    let record = Record::new(client.peer.ip(), worker.ids.make(), None);
+    let after = own_answer(worker, client, None, &error, &record).await;
+    worker.shared.access.push(record.into_line(Some(error.to_string())));
+    after
+}
+
+/// The page for an error, if there is someone to show it to.
+async fn own_answer(
+    worker: &Worker,
+    client: &mut Client,
+    request: Option<&Request>,
+    error: &ProxyError,
+    record: &Record,
+) -> Option<After> {
+    let status = error.status()?;
+    let base = page_of(request, record);
+    // A body that broke its framing leaves no next request to find; neither does the end of the process.
+    let close = base.close || matches!(status, 400 | 408) || worker.stage() != Stage::Open || record.bytes_in.get() > 0;
+    let page = Page { status, close, retry_after: error.retry_after(), ..base };
+    send(client, page, record).await
+}
+
+fn page_of<'a>(request: Option<&Request>, record: &'a Record) -> Page<'a> {
+    Page {
+        status: 0,
+        request_id: &record.id,
+        json: request.is_some_and(|r| wants_json(&r.fields)),
+        head_only: request.is_some_and(Request::is_head),
+        retry_after: false,
+        // With a body on its way the connection could only go on by reading all of it.
+        close: request.is_none_or(|r| !r.keep_alive || r.has_body()),
+        say_keep_alive: request.is_some_and(|r| !r.http11),
+        location: None,
+    }
+}
+
+async fn send(client: &mut Client, page: Page<'_>, record: &Record) -> Option<After> {
+    record.answered(page.status);
+    record.bytes_out.set(page.write(&mut client.writer.out));
+    let written = timeout(STALL_TIME, client.writer.flush()).await;
+    match written {
+        Ok(Ok(())) if page.close || client.reader.is_over() => Some(After::Linger),
+        Ok(Ok(())) => Some(After::Keep),
+        _ => None,
+    }
+}
+
+/// An answer that broke off must not look whole: where the end of the connection is the end of the body, only a reset says it.
+fn cut_off(client: &Client) {
+    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    // Without it the client may take a cut body for a whole one in HTTP/1.0 only; nothing more can be done.
+    let _ = setsockopt(client.writer.socket(), sockopt::Linger, &at_once);
+}

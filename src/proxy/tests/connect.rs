@@ -1,0 +1,120 @@
+//! Connections to instances: reuse, retries, refusals, full backlogs.
+
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::world::*;
+use crate::names::InstanceId;
+use crate::wire::proxy::Action;
+
+#[test]
+fn an_idle_connection_that_died_is_replaced_unseen_for_a_get() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    // Answers one request per connection, then closes at the next request's first byte: the worst moment.
+    let address = Instance::raw(move |stream, _| {
+        let mut write = stream.try_clone().expect("clone");
+        let mut read = BufReader::new(stream);
+        if read_request(&mut read).is_some() {
+            count.fetch_add(1, Ordering::SeqCst);
+            write.write_all(ok("x").as_bytes()).expect("answer");
+            let _ = read.read(&mut [0; 1]);
+        }
+    });
+    let world = World::start();
+    world.place(1, address);
+    world.activate(&snapshot(1, &[1], &[]));
+    let mut client = world.client();
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+    }
+    assert_eq!(world.daemon.wait_counts(1, |c| c.served == 3).retried, 2);
+    // A POST on the same kind of connection may have been acted on: it is not sent twice.
+    client.send("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(client.answer().status, 502);
+    assert_eq!(served.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_post_takes_no_connection_that_idled_long() {
+    let app = Instance::fixed(&ok("x"));
+    let world = World::with(&[&app]);
+    let mut client = world.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    client.answer();
+    std::thread::sleep(Duration::from_millis(1100));
+    client.send("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\nx");
+    client.answer();
+    client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    client.answer();
+    let connections: Vec<usize> = app.requests().iter().map(|r| r.connection).collect();
+    assert_eq!(connections, [0, 1, 1], "the POST on a fresh one, the next request on the one used last");
+}
+
+#[test]
+fn a_target_that_refuses_is_passed_over_and_nothing_left_is_502() {
+    let app = Instance::fixed(&ok("x"));
+    let world = World::with(&[&app]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+    world.place(2, closed);
+    world.activate(&snapshot(2, &[1, 2], &[]));
+    for n in 0..10 {
+        let post = format!("POST /{n} HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(world.ask(&post).status, 200, "nothing was sent to the other, so a POST may go on");
+    }
+    assert!(app.requests().iter().all(|r| r.body == b"hi"));
+    assert!(world.daemon.wait_counts(1, |c| c.served == 10).retried > 0);
+    assert_eq!(world.daemon.wait_counts(2, |_| true).failed, 0);
+    world.activate(&snapshot(3, &[2], &[]));
+    let answer = world.get("/");
+    assert_eq!(answer.status, 502);
+    assert_eq!(world.daemon.wait_counts(2, |c| c.failed == 1).by_class[5], 1);
+    // Not known to the dialer at all: the same.
+    world.activate(&snapshot(4, &[99], &[]));
+    assert_eq!(world.get("/").status, 502);
+}
+
+#[test]
+fn an_app_that_accepts_nothing_does_not_delay_another() {
+    let app = Instance::fixed(&ok("quick"));
+    let world = World::start();
+    // A listener whose queue is full: connects hang until the deadline.
+    let stuck = nix_listener_with_no_backlog();
+    let address = stuck.local_addr().expect("address");
+    let fillers: Vec<_> =
+        (0..8).map(|_| std::thread::spawn(move || TcpStream::connect_timeout(&address, Duration::from_secs(3)))).collect();
+    world.place(1, app.address);
+    world.place(2, address);
+    let mut routes = snapshot(1, &[1], &[]);
+    let other = crate::names::AppName::parse("stuck").expect("app");
+    routes.targets.push(crate::wire::proxy::Target { app: other.clone(), ..target(2, None) });
+    routes.routes.push(crate::wire::proxy::Route {
+        host: host("stuck.test"),
+        app: other,
+        action: Action::Forward { targets: vec![InstanceId(2)] },
+    });
+    world.activate(&routes);
+    let mut waiting: Vec<Client> = (0..100).map(|_| world.client()).collect();
+    for client in &mut waiting {
+        client.send("GET / HTTP/1.1\r\nHost: stuck.test\r\n\r\n");
+    }
+    let begun = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(world.get("/").body, "quick");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
+    drop(fillers);
+}
+
+fn nix_listener_with_no_backlog() -> std::net::TcpListener {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, socket};
+    use std::os::fd::AsRawFd;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).expect("socket");
+    bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("bind");
+    listen(&fd, Backlog::new(0).expect("backlog")).expect("listen");
+    std::net::TcpListener::from(fd)
+}

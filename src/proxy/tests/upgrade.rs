@@ -1,0 +1,119 @@
+//! WebSockets and other upgrades.
+
+use std::io::{BufReader, Read, Write};
+use std::net::SocketAddr;
+
+use super::world::*;
+use crate::wire::proxy::FromProxy;
+
+const ASK: &str = "GET /ws HTTP/1.1\r\nHost: shop.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\r\n";
+const SWITCH: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: a\r\n\r\n";
+
+/// Switches, then echoes bytes until the client ends; sends what it was sent after the end of the test's interest.
+fn echo_server() -> SocketAddr {
+    Instance::raw(|stream, _| {
+        let mut write = stream.try_clone().expect("clone");
+        let mut read = BufReader::new(stream);
+        let head = read_head(&mut read).expect("head");
+        assert!(head.contains("Connection: Upgrade\r\nUpgrade: websocket\r\n"), "{head}");
+        write.write_all(SWITCH).expect("switch");
+        let mut buf = [0; 4096];
+        while let Ok(n) = read.read(&mut buf) {
+            if n == 0 || write.write_all(&buf[..n]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn world_with(address: SocketAddr) -> World {
+    let world = World::start();
+    world.place(1, address);
+    world.activate(&snapshot(1, &[1], &[]));
+    world
+}
+
+#[test]
+fn a_tunnel_carries_bytes_both_ways_even_those_sent_too_early() {
+    let world = world_with(echo_server());
+    let mut client = world.client();
+    client.send(ASK.to_owned() + "early");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("upgrade"), answer.field("connection")), (101, Some("websocket"), Some("Upgrade")));
+    assert_eq!(answer.field("sec-websocket-accept"), Some("a"));
+    assert_eq!(client.expect_bytes(5), b"early");
+    for n in 0..100u8 {
+        client.send([n; 1000]);
+        assert_eq!(client.expect_bytes(1000), [n; 1000]);
+    }
+    let counts = world.daemon.wait_counts(1, |c| c.streams == 1);
+    assert_eq!(counts.in_flight, 1);
+    drop(client);
+    assert_eq!(world.daemon.wait_counts(1, |c| c.in_flight == 0 && c.streams == 0).by_class[1], 1);
+}
+
+#[test]
+fn a_drained_tunnel_lives_for_its_budget_and_ends_with_a_close_frame_at_a_boundary() {
+    let world = world_with(echo_server());
+    let mut client = world.client();
+    client.send(ASK);
+    assert_eq!(client.answer().status, 101);
+    // Half a frame (text, 5 bytes, 2 of them here) is on its way when the budget ends.
+    client.send([0x81, 0x03, b'a', b'b', b'c', 0x81, 0x05, b'h', b'e']);
+    assert_eq!(client.expect_bytes(9), [0x81, 0x03, b'a', b'b', b'c', 0x81, 0x05, b'h', b'e']);
+    world.activate(&snapshot(2, &[], &[(1, budget(50, 1500))]));
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    assert!(
+        !world.daemon.messages().iter().any(|m| matches!(m, FromProxy::DrainEnded { .. })),
+        "the requests' budget is not the tunnel's"
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    client.send(b"llo");
+    let rest = client.rest();
+    assert_eq!(rest, [b'l', b'l', b'o', 0x88, 0x02, 0x03, 0xe9], "the frame is finished, then 1001, then the end");
+    let FromProxy::DrainEnded { forced, .. } = world.daemon.wait("drain end", |m| matches!(m, FromProxy::DrainEnded { .. }))
+    else {
+        unreachable!()
+    };
+    assert_eq!(forced, 1);
+    assert_eq!(world.daemon.wait_counts(1, |c| c.in_flight == 0).cut, 1);
+}
+
+#[test]
+fn a_tunnel_that_ends_by_itself_while_draining_counts_as_drained() {
+    let world = world_with(echo_server());
+    let mut client = world.client();
+    client.send(ASK);
+    assert_eq!(client.answer().status, 101);
+    world.activate(&snapshot(2, &[], &[(1, budget(50, 60_000))]));
+    client.send(b"still here");
+    assert_eq!(client.expect_bytes(10), b"still here");
+    drop(client);
+    let ended = world.daemon.wait("drain end", |m| matches!(m, FromProxy::DrainEnded { .. }));
+    assert!(matches!(ended, FromProxy::DrainEnded { forced: 0, .. }), "{ended:?}");
+    let counts = world.daemon.wait_counts(1, |c| c.in_flight == 0);
+    assert_eq!((counts.drained, counts.cut), (1, 0));
+}
+
+#[test]
+fn without_the_instances_own_101_nothing_is_tunnelled() {
+    let app = Instance::fixed(&ok("no"));
+    let world = World::with(&[&app]);
+    let mut client = world.client();
+    client.send(ASK.to_owned() + "GET /next HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    assert_eq!(client.answer().body, "no");
+    assert_eq!(client.answer().body, "no", "what came behind is a request like any other");
+    assert_eq!(app.requests().len(), 2);
+    // 101 to something else than was asked for.
+    let app = Instance::fixed("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(World::with(&[&app]).ask(ASK).status, 502);
+    // Not asked for: h2c would hide requests, and an upgrade with a body would need two framings.
+    let app = Instance::fixed(&ok("no"));
+    let world = World::with(&[&app]);
+    world.ask(&ASK.replace("WebSocket", "h2c"));
+    world.ask("POST / HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx");
+    world.ask("GET / HTTP/1.0\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    world.ask("GET / HTTP/1.1\r\nHost: shop.test\r\nUpgrade: websocket\r\n\r\n");
+    assert!(app.requests().iter().all(|r| r.field("upgrade").is_none()), "{:?}", app.requests());
+}

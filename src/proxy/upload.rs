@@ -1,0 +1,95 @@
+//! From client to instance: the rest of the request, then watching whether the client is still there.
+
+use std::cell::Cell;
+use std::future::pending;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::access::Record;
+use super::conn::{Reader, Writer};
+use super::error::ProxyError;
+use super::h1::body::{Decoder, Framing};
+use super::limits::{HALF_CLOSED_TIME, READ_AHEAD_BYTES, STALL_TIME};
+
+/// What upload and answer tell each other.
+#[derive(Debug)]
+pub struct Flow {
+    /// The whole request was read from the client.
+    pub uploaded: Cell<bool>,
+    /// The last moment when the instance was given something.
+    pub given_at: Cell<Instant>,
+    /// Grows with every write to the client.
+    pub progress: Cell<u64>,
+}
+
+impl Flow {
+    pub fn new() -> Self {
+        Self { uploaded: Cell::new(false), given_at: Cell::new(Instant::now()), progress: Cell::new(0) }
+    }
+}
+
+/// Sends what waits in `to` and the body after it. Comes back only with a reason to give the request up; a connection that takes no more
+/// is none, as the instance may have answered early. Cancel-safe: yes, when both connections are dropped or done.
+pub async fn upload(
+    from: &mut Reader,
+    body: &mut Decoder,
+    framing: Framing,
+    to: &mut Writer,
+    flow: &Flow,
+    record: &Record,
+) -> ProxyError {
+    match send(from, body, framing, to, flow, record).await {
+        Ok(()) => {
+            gone(from, &flow.progress).await;
+            ProxyError::ClientGone
+        }
+        Err(Some(error)) => error,
+        Err(None) => pending().await,
+    }
+}
+
+/// None: the instance takes no more.
+async fn send(
+    from: &mut Reader,
+    body: &mut Decoder,
+    framing: Framing,
+    to: &mut Writer,
+    flow: &Flow,
+    record: &Record,
+) -> Result<(), Option<ProxyError>> {
+    loop {
+        let moved = body.transfer(&mut from.buf, &mut to.out, framing).map_err(|e| Some(ProxyError::BadBody(e)))?;
+        record.bytes_in.set(record.bytes_in.get() + moved);
+        flow.uploaded.set(body.is_done());
+        to.flush().await.map_err(|_| None)?;
+        flow.given_at.set(Instant::now());
+        if body.is_done() {
+            return Ok(());
+        }
+        match timeout(STALL_TIME, from.fill()).await {
+            Err(_) => return Err(Some(ProxyError::ClientSlow)),
+            Ok(Err(_) | Ok(0)) => return Err(Some(ProxyError::ClientGone)),
+            Ok(Ok(_)) => {}
+        }
+    }
+}
+
+/// Waits until the client is gone, reading a little ahead. A client that only ended its side still gets an answer that comes or flows soon:
+/// it can't be told from one that closed (both send FIN), so it is given up after a moment without progress. Cancel-safe: yes.
+pub async fn gone(from: &mut Reader, progress: &Cell<u64>) {
+    while !from.ended {
+        if from.buf.len() >= READ_AHEAD_BYTES {
+            pending::<()>().await;
+        }
+        if from.fill().await.is_err() {
+            return;
+        }
+    }
+    loop {
+        let before = progress.get();
+        sleep(HALF_CLOSED_TIME).await;
+        if progress.get() == before {
+            return;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a worker thread has at hand for every request.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::access::{Queue, Record};
+use super::pool::Pool;
+use super::routes::{Action, Choice, Table};
+use super::target::Claim;
+use crate::names::{Hostname, InstanceId};
+
+/// How far the end of the process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Open,
+    /// No new connections; idle ones close, requests finish.
+    Closing,
+    /// What is left is cut, streams with a proper end.
+    Cutting,
+    Over,
+}
+
+/// What all threads of the proxy share.
+pub struct Shared {
+    pub table: ArcSwap<Table>,
+    /// Changes after the table did: wakes held requests and the pools' sweeps.
+    pub news: watch::Sender<u64>,
+    pub stage: watch::Sender<Stage>,
+    pub access: Queue,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            table: ArcSwap::default(),
+            news: watch::Sender::new(0),
+            stage: watch::Sender::new(Stage::Open),
+            access: Queue::default(),
+        }
+    }
+}
+
+/// What the routes say to do with a request.
+#[derive(Debug)]
+pub enum Placement {
+    Forward {
+        claim: Claim,
+        commit_header: bool,
+    },
+    Redirect(Hostname),
+    Hold(std::time::Duration),
+    /// No instance (that was not tried yet).
+    Nothing,
+    UnknownHost,
+    NotReady,
+}
+
+impl Shared {
+    /// Looks the host up and claims a target. Looks again when the chosen target has begun to drain, as the table without it is published first.
+    pub fn place(&self, host: &Hostname, tried: &[InstanceId], record: &Record) -> Placement {
+        loop {
+            let table = self.table.load();
+            let Some(route) = table.route(host) else {
+                return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
+            };
+            record.app.replace(Some(route.app.clone()));
+            let targets = match &route.action {
+                Action::Forward(targets) => targets,
+                Action::Redirect(to) => return Placement::Redirect(to.clone()),
+                Action::Hold(limit) => return Placement::Hold(*limit),
+            };
+            match route.choose(targets, tried) {
+                Choice::Claimed(claim) => return Placement::Forward { claim, commit_header: table.commit_header },
+                Choice::Nothing => return Placement::Nothing,
+                Choice::LookAgain => {}
+            }
+        }
+    }
+}
+
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub pool: Pool,
+    pub ids: Ids,
+}
+
+impl Worker {
+    pub fn stage(&self) -> Stage {
+        *self.shared.stage.borrow()
+    }
+}
+
+/// Waits until the process is at `stage` or beyond. Cancel-safe: yes.
+pub async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
+    if stages.wait_for(|now| *now >= stage).await.is_err() {
+        // The sender lives in Shared, as long as any worker.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Makes request ids: unique, not secret.
+pub struct Ids {
+    seed: u64,
+    next: Cell<u64>,
+}
+
+impl Ids {
+    pub fn new() -> Self {
+        let random = || getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        Self { seed: random(), next: Cell::new(random()) }
+    }
+
+    pub fn make(&self) -> String {
+        self.next.set(self.next.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        format!("{:016x}{:016x}", self.seed, mix(self.next.get()))
+    }
+}
+
+/// The finaliser of SplitMix64: spreads a counter over all bits, one to one.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
