@@ -1,0 +1,190 @@
+//! What to look for, and the newest of it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::read::{Item, SegmentReader};
+use super::segments::{Entry, Segments, State};
+use super::source::{Header, Kind, Source};
+use super::{Cursor, LogError};
+use crate::base::clock::UnixMillis;
+use crate::names::{AppName, InstanceId, ProcessName, ReleaseNumber};
+use crate::wire::init::record::{EVENT, MARKER, PARTIAL, Stream};
+
+/// Which lines of an app are wanted.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub app: AppName,
+    /// Only the last so many. None: all there are, page by page.
+    pub num: Option<usize>,
+    /// `web`, `web.1`, `i45`, `router`, `build`, `deploy`; any of them. Empty: all.
+    pub processes: Vec<String>,
+    pub since: Option<UnixMillis>,
+    /// Lines that contain this text.
+    pub grep: Option<String>,
+}
+
+/// One line, or one part of a very long one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub at: UnixMillis,
+    pub at_micros: i64,
+    pub app: AppName,
+    pub kind: Kind,
+    pub process: Option<ProcessName>,
+    pub index: Option<u32>,
+    pub instance: Option<InstanceId>,
+    pub release: Option<ReleaseNumber>,
+    pub stream: Stream,
+    /// As written, except that bytes that are no UTF-8 became U+FFFD. Control characters are still in it.
+    pub text: String,
+    /// Counts up by one within one source.
+    pub seq: u64,
+    /// The line goes on in the source's next record.
+    pub truncated: bool,
+    /// Written by paas, not by the app: lines were dropped, or something happened to the app.
+    pub notice: bool,
+    /// The segment it stands in and the byte after it: what a [`Cursor`] is made of.
+    pub segment: u64,
+    pub end: u64,
+}
+
+/// Some lines, and where to go on.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub lines: Vec<LogLine>,
+    pub cursor: Cursor,
+    /// There was more when this page was full.
+    pub more: bool,
+}
+
+/// The most that `num` gives, so that a client cannot make the daemon hold a whole log in memory.
+const MOST_LAST: usize = 100_000;
+
+/// A file's time may lag behind its last record by a tick of the kernel.
+const TIME_SLACK_MICROS: i64 = 1_000_000;
+
+impl Query {
+    pub(super) fn wants_source(&self, source: &Source) -> bool {
+        self.processes.is_empty() || self.processes.iter().any(|p| source.is_called(p))
+    }
+
+    /// Whether the segment may hold a wanted line, by what is known without reading it.
+    pub(super) fn wants_segment(&self, entry: &Entry, header: &Header) -> bool {
+        let too_old =
+            entry.state != State::Active && self.since_micros().is_some_and(|s| entry.last_micros + TIME_SLACK_MICROS < s);
+        !too_old && self.wants_source(&header.source)
+    }
+
+    fn since_micros(&self) -> Option<i64> {
+        self.since.map(|since| since.0.saturating_mul(1000))
+    }
+
+    /// Gives the line if it is wanted.
+    pub(super) fn line(&self, item: Item, header: &Header) -> Option<LogLine> {
+        if item.stream == Stream::Header || self.since_micros().is_some_and(|since| item.at_micros < since) {
+            return None;
+        }
+        let text = match String::from_utf8(item.text) {
+            Ok(text) => text,
+            Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+        };
+        if self.grep.as_ref().is_some_and(|wanted| !text.contains(wanted.as_str())) {
+            return None;
+        }
+        let source = &header.source;
+        Some(LogLine {
+            at: UnixMillis(item.at_micros.div_euclid(1000)),
+            at_micros: item.at_micros,
+            app: source.app.clone(),
+            kind: source.kind,
+            process: source.process.clone(),
+            index: source.index,
+            instance: source.instance,
+            release: source.release,
+            stream: item.stream,
+            text,
+            seq: item.number,
+            truncated: item.flags & PARTIAL != 0,
+            notice: item.flags & (MARKER | EVENT) != 0,
+            segment: header.segment,
+            end: item.end,
+        })
+    }
+}
+
+impl LogLine {
+    /// What stands in front of it for people: `web.1`, `router`.
+    pub fn label(&self) -> String {
+        match (&self.process, self.index) {
+            (Some(process), Some(index)) => format!("{process}.{index}"),
+            (Some(process), None) => process.to_string(),
+            (None, _) => self.kind.word().to_owned(),
+        }
+    }
+}
+
+/// The last `num` wanted lines, newest segments first, so that a long history is not read.
+pub fn last(segments: &Segments, query: &Query, num: usize) -> Result<Page, LogError> {
+    let num = num.min(MOST_LAST);
+    let entries = segments.entries();
+    let mut cursor = Cursor { upto: entries.last().map_or(0, |e| e.number), ..Cursor::default() };
+    let mut best: Vec<LogLine> = Vec::new();
+    for entry in newest_first(&entries) {
+        let Some(header) = entry.header(segments.folder()) else { continue };
+        if !query.wants_segment(entry, header) {
+            continue;
+        }
+        let finished = entry.state != State::Active;
+        let oldest = best.first().map_or(i64::MIN, |line| line.at_micros);
+        if finished && (num == 0 || (best.len() == num && entry.last_micros + TIME_SLACK_MICROS < oldest)) {
+            continue;
+        }
+        let Some((lines, end)) = last_of(segments, query, num, header)? else { continue };
+        if !finished {
+            cursor.open.insert(entry.number, end);
+        }
+        best.extend(lines);
+        // Stable, and each segment's own lines come in their order.
+        best.sort_by_key(|line| line.at_micros);
+        best.drain(..best.len().saturating_sub(num));
+    }
+    Ok(Page { lines: best, cursor, more: false })
+}
+
+/// Active segments, then by the time of the last record.
+fn newest_first(entries: &[Entry]) -> Vec<&Entry> {
+    let mut sorted: Vec<&Entry> = entries.iter().collect();
+    sorted.sort_by_key(|e| std::cmp::Reverse((e.state == State::Active, e.last_micros)));
+    sorted
+}
+
+/// The last lines of one segment and the position after its last record; `None` if it was removed meanwhile.
+fn last_of(
+    segments: &Segments,
+    query: &Query,
+    num: usize,
+    header: &Header,
+) -> Result<Option<(VecDeque<LogLine>, u64)>, LogError> {
+    let failed = |source: std::io::Error| {
+        let path = segments.folder().join(header.segment.to_string());
+        LogError::File { act: "reading log segment", path, source }
+    };
+    let mut reader = match SegmentReader::open(segments.folder(), header.segment, 0) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
+    };
+    let mut lines = VecDeque::new();
+    while let Some(item) = reader.next().map_err(failed)? {
+        if num > 0
+            && let Some(line) = query.line(item, header)
+        {
+            if lines.len() == num {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+        }
+    }
+    Ok(Some((lines, reader.position())))
+}

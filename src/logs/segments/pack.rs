@@ -1,0 +1,103 @@
+//! Finished segments are compressed, and the oldest go when an app has more than its share.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{Segments, State, packed_path, raw_path};
+use crate::logs::LogError;
+use crate::logs::read::SegmentReader;
+
+/// How the file ends that a compression writes to.
+pub(super) const UNFINISHED: &str = "unfinished";
+
+/// zstd's own default: about a tenth of the size for log text, at several hundred MB/s.
+const LEVEL: i32 = 3;
+
+impl Segments {
+    /// Compresses what is finished. Gives how many segments that were. One at a time and blocking: not for an async task.
+    pub fn pack(&self) -> Result<usize, LogError> {
+        let finished: Vec<u64> = self.entries().iter().filter(|e| e.state == State::Finished).map(|e| e.number).collect();
+        for number in &finished {
+            self.pack_one(*number).map_err(|source| {
+                let path = raw_path(&self.folder, *number);
+                LogError::File { act: "compressing log segment", path, source }
+            })?;
+        }
+        Ok(finished.len())
+    }
+
+    fn pack_one(&self, number: u64) -> io::Result<()> {
+        let raw = raw_path(&self.folder, number);
+        let Some(last_micros) = self.last_record(number)? else {
+            // Nothing but the header: an instance that never ran, or a segment that was replaced before its first line.
+            fs::remove_file(&raw)?;
+            self.known().all.remove(&number);
+            return Ok(());
+        };
+        let unfinished = self.folder.join(format!("{number:010}.{UNFINISHED}"));
+        let to = File::create(&unfinished)?;
+        let mut encoder = zstd::stream::write::Encoder::new(BufWriter::new(to), LEVEL)?;
+        io::copy(&mut BufReader::new(File::open(&raw)?), &mut encoder)?;
+        let to = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        // The file's time is that of its last record: a query skips by it what is too old.
+        to.set_modified(UNIX_EPOCH + Duration::from_micros(u64::try_from(last_micros).unwrap_or(0)))?;
+        to.sync_all()?;
+        let bytes = to.metadata()?.len();
+        // This order, so that a reader finds the raw file or the compressed one at any moment.
+        fs::rename(&unfinished, packed_path(&self.folder, number))?;
+        File::open(&self.folder)?.sync_all()?;
+        if let Some(entry) = self.known().all.get_mut(&number) {
+            entry.state = State::Packed;
+            entry.disk_bytes = bytes;
+            entry.last_micros = last_micros;
+        }
+        fs::remove_file(&raw)
+    }
+
+    /// When the last record was written; `None` if there is none but the header.
+    fn last_record(&self, number: u64) -> io::Result<Option<i64>> {
+        let mut reader = SegmentReader::open(&self.folder, number, 0)?;
+        let mut last = None;
+        let mut first = true;
+        while let Some(item) = reader.next()? {
+            if !std::mem::take(&mut first) {
+                last = last.max(Some(item.at_micros));
+            }
+        }
+        Ok(last)
+    }
+
+    /// Removes the oldest segments that nobody writes to until all together take at most `limit` bytes of disk. Gives how many went.
+    pub fn shrink(&self, limit: u64) -> Result<usize, LogError> {
+        let entries = self.entries();
+        let bytes_of = |entry: &super::Entry| match entry.state {
+            State::Packed => entry.disk_bytes,
+            State::Active | State::Finished => fs::metadata(raw_path(&self.folder, entry.number)).map_or(0, |m| m.len()),
+        };
+        let mut total: u64 = entries.iter().map(bytes_of).sum();
+        let mut removed = 0;
+        for entry in entries.iter().filter(|e| e.state != State::Active) {
+            if total <= limit {
+                break;
+            }
+            total = total.saturating_sub(bytes_of(entry));
+            self.remove(entry.number)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn remove(&self, number: u64) -> Result<(), LogError> {
+        for path in [raw_path(&self.folder, number), packed_path(&self.folder, number)] {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::File { act: "removing log segment", path, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.known().all.remove(&number);
+        Ok(())
+    }
+}

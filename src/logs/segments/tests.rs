@@ -1,0 +1,70 @@
+use super::*;
+use crate::names::AppName;
+
+fn source(kind: Kind) -> Source {
+    Source::of_kind(AppName::parse("shop").expect("name"), kind)
+}
+
+fn add(file: &mut File, number: u64, text: &str) {
+    let mut bytes = Vec::new();
+    let record = Record { number, at_micros: now_micros(), stream: Stream::Stdout, flags: 0, text: text.as_bytes() };
+    record::encode(&mut bytes, &record);
+    file.write_all(&bytes).expect("write");
+}
+
+fn states(segments: &Segments) -> Vec<(u64, State)> {
+    segments.entries().iter().map(|e| (e.number, e.state)).collect()
+}
+
+#[test]
+fn a_finished_segment_is_compressed_and_an_empty_one_goes() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let segments = Segments::load(dir.path().join("shop")).expect("load");
+    let (_, mut file) = segments.create(&source(Kind::Build)).expect("create");
+    segments.create(&source(Kind::Deploy)).expect("create");
+    add(&mut file, 1, "hello");
+    segments.finish(1);
+    segments.finish(2);
+    assert_eq!(segments.pack().expect("pack"), 2);
+    assert_eq!(states(&segments), [(1, State::Packed)]);
+    let again = Segments::load(dir.path().join("shop")).expect("load");
+    assert_eq!(states(&again), [(1, State::Packed)]);
+    assert_eq!(again.entries()[0].header(again.folder()).map(|h| h.source.kind), Some(Kind::Build));
+}
+
+#[test]
+fn what_a_crash_left_is_healed_at_the_next_start() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let segments = Segments::load(dir.path().to_owned()).expect("load");
+    for _ in 0..3 {
+        segments.create(&source(Kind::Router)).expect("create");
+    }
+    drop(segments);
+    // Compressed, but not yet removed; half compressed; made, but its header never written.
+    fs::write(packed_path(dir.path(), 1), b"").expect("write");
+    fs::write(dir.path().join(format!("0000000002.{}", pack::UNFINISHED)), b"half").expect("write");
+    fs::write(raw_path(dir.path(), 9), b"").expect("write");
+    fs::write(dir.path().join("notes.txt"), b"of the operator").expect("write");
+    let segments = Segments::load(dir.path().to_owned()).expect("load");
+    assert_eq!(states(&segments), [(1, State::Packed), (2, State::Finished), (3, State::Active), (9, State::Finished)]);
+    assert!(!raw_path(dir.path(), 1).exists());
+    assert!(dir.path().join("notes.txt").exists());
+    assert_eq!(segments.create(&source(Kind::Router)).expect("create").0, 10, "numbers are given once");
+}
+
+#[test]
+fn the_oldest_finished_segments_go_first_and_active_ones_stay() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let segments = Segments::load(dir.path().to_owned()).expect("load");
+    for number in 1..=4 {
+        let (_, mut file) = segments.create(&source(Kind::Router)).expect("create");
+        add(&mut file, 1, &"x".repeat(1000));
+        if number > 1 {
+            segments.finish(number);
+        }
+    }
+    segments.shrink(2 * 1200).expect("shrink");
+    assert_eq!(states(&segments), [(1, State::Active), (4, State::Finished)]);
+    segments.shrink(0).expect("shrink");
+    assert_eq!(states(&segments), [(1, State::Active)]);
+}
