@@ -1,0 +1,185 @@
+//! Refs: the pins that keep the commits of deploys, and the branches that only the daemon moves.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::run::Git;
+use super::{GitError, Repos};
+use crate::names::{AppName, BranchName, CommitSha, DeployId};
+
+/// A repository of gigabytes on a slow disk.
+const MAINTENANCE_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+impl Repos {
+    /// Keeps `commit` for as long as the deploy is known, and makes it and what it is made of durable. Call it before the deploy is stored.
+    /// Pinning twice is fine. Errors: not a commit.
+    pub async fn pin(&self, app: &AppName, commit: &CommitSha, deploy: DeployId) -> Result<(), GitError> {
+        self.require_commit(app, commit).await?;
+        self.sync_objects(app).await?;
+        let repo = self.path(app);
+        Git::new(&repo, &["update-ref", &pin_name(deploy), commit.as_str()]).output().await?;
+        self.sync_refs(app, "paas/deploys").await
+    }
+
+    /// Lets the commit of a deploy go. A pin that is not there is fine.
+    pub async fn unpin(&self, app: &AppName, deploy: DeployId) -> Result<(), GitError> {
+        let repo = self.path(app);
+        Git::new(&repo, &["update-ref", "-d", &pin_name(deploy)]).output().await.map(drop)
+    }
+
+    /// Moves a branch from `old` (None: it must not exist) to `new`, or changes nothing and says [`GitError::Moved`]. Durable when it returns.
+    /// A branch that is at `new` already is fine, so that a step can be done again after a crash.
+    pub async fn move_branch(
+        &self,
+        app: &AppName,
+        branch: &BranchName,
+        old: Option<&CommitSha>,
+        new: &CommitSha,
+    ) -> Result<(), GitError> {
+        let repo = self.path(app);
+        let zero = "0".repeat(new.as_str().len());
+        let expected = old.map_or(zero.as_str(), CommitSha::as_str);
+        let moved = Git::new(&repo, &["update-ref", &branch_ref(branch), new.as_str(), expected]).output().await;
+        if let Err(error) = moved {
+            let found = self.branch(app, branch).await?;
+            if found.as_ref() != Some(new) {
+                return Err(if found.as_ref() == old {
+                    error
+                } else {
+                    GitError::Moved { app: app.clone(), branch: branch.clone(), expected: old.cloned(), found }
+                });
+            }
+        }
+        self.sync_refs(app, "heads").await
+    }
+
+    /// Puts a branch at a commit that is not deployed, from wherever it was. Durable when it returns. Errors: not a commit.
+    pub async fn store_branch(&self, app: &AppName, branch: &BranchName, commit: &CommitSha) -> Result<(), GitError> {
+        self.require_commit(app, commit).await?;
+        self.store_ref(app, &branch_ref(branch), commit).await
+    }
+
+    /// Puts a tag at an object (a commit or an annotated tag). `tag` has the syntax of a branch name. Durable when it returns.
+    pub async fn store_tag(&self, app: &AppName, tag: &BranchName, object: &CommitSha) -> Result<(), GitError> {
+        self.store_ref(app, &format!("refs/tags/{tag}"), object).await
+    }
+
+    /// Removes a branch or a tag; one that is not there is fine.
+    pub async fn delete_branch(&self, app: &AppName, branch: &BranchName) -> Result<(), GitError> {
+        let repo = self.path(app);
+        Git::new(&repo, &["update-ref", "-d", &branch_ref(branch)]).output().await?;
+        self.sync_refs(app, "heads").await
+    }
+
+    /// See [`Repos::delete_branch`].
+    pub async fn delete_tag(&self, app: &AppName, tag: &BranchName) -> Result<(), GitError> {
+        let repo = self.path(app);
+        Git::new(&repo, &["update-ref", "-d", &format!("refs/tags/{tag}")]).output().await?;
+        self.sync_refs(app, "tags").await
+    }
+
+    /// Where a branch is; None if there is none. Cancel-safe: yes, reads only.
+    pub async fn branch(&self, app: &AppName, branch: &BranchName) -> Result<Option<CommitSha>, GitError> {
+        let repo = self.path(app);
+        let answer =
+            Git::new(&repo, &["rev-parse", "--verify", "--quiet", "--end-of-options", &branch_ref(branch)]).answer().await?;
+        if answer.code != 0 {
+            return Ok(None);
+        }
+        parse_sha("rev-parse", &answer.stdout).map(Some)
+    }
+
+    /// Whether `new` contains `old`, so that a move from `old` to `new` loses nothing. Cancel-safe: yes, reads only.
+    pub async fn is_ancestor(&self, app: &AppName, old: &CommitSha, new: &CommitSha) -> Result<bool, GitError> {
+        let repo = self.path(app);
+        let answer = Git::new(&repo, &["merge-base", "--is-ancestor", old.as_str(), new.as_str()]).answer().await?;
+        match answer.code {
+            0 => Ok(true),
+            1 => Ok(false),
+            code => Err(GitError::Failed { act: "merge-base --is-ancestor".to_owned(), code, stderr: answer.stderr }),
+        }
+    }
+
+    /// Packs what many pushes left and drops objects that no ref, pin or push of the last day needs. Safe beside pushes and deploys: an object
+    /// that just arrived and is not pinned yet is young, and young ones are kept. Cancel-safe: yes, git is killed and can begin again.
+    pub async fn maintain(&self, app: &AppName) -> Result<(), GitError> {
+        let repo = self.path(app);
+        let gc = ["-c", "pack.threads=1", "-c", "pack.windowMemory=128m", "gc", "--quiet", "--prune=24.hours.ago"];
+        Git::new(&repo, &gc).within(MAINTENANCE_DEADLINE).output().await.map(drop)
+    }
+
+    /// Says whether an id names a commit that is whole here; a tag, a tree or a missing object is [`GitError::NotACommit`].
+    pub(super) async fn require_commit(&self, app: &AppName, commit: &CommitSha) -> Result<(), GitError> {
+        let repo = self.path(app);
+        let answer = Git::new(&repo, &["cat-file", "-t", commit.as_str()]).answer().await?;
+        if answer.code == 0 && answer.stdout.trim_ascii_end() == b"commit" {
+            return Ok(());
+        }
+        Err(GitError::NotACommit { app: app.clone(), commit: commit.clone() })
+    }
+
+    async fn store_ref(&self, app: &AppName, name: &str, object: &CommitSha) -> Result<(), GitError> {
+        let repo = self.path(app);
+        Git::new(&repo, &["update-ref", name, object.as_str()]).output().await?;
+        self.sync_refs(app, if name.starts_with("refs/tags/") { "tags" } else { "heads" }).await
+    }
+
+    /// git syncs the packs it receives, not the folders that name them; without this a power cut can forget a whole push.
+    async fn sync_objects(&self, app: &AppName) -> Result<(), GitError> {
+        let objects = self.path(app).join("objects");
+        sync_dirs(vec![objects.join("pack"), objects]).await
+    }
+
+    async fn sync_refs(&self, app: &AppName, under: &str) -> Result<(), GitError> {
+        let refs = self.path(app).join("refs");
+        let mut folders = vec![refs.join(under)];
+        if let Some(parent) = Path::new(under).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            folders.push(refs.join(parent));
+        }
+        folders.push(refs);
+        sync_dirs(folders).await
+    }
+}
+
+fn pin_name(deploy: DeployId) -> String {
+    format!("refs/paas/deploys/{deploy}")
+}
+
+fn branch_ref(branch: &BranchName) -> String {
+    format!("refs/heads/{branch}")
+}
+
+pub(super) fn parse_sha(act: &'static str, stdout: &[u8]) -> Result<CommitSha, GitError> {
+    let text = String::from_utf8_lossy(stdout.trim_ascii_end());
+    CommitSha::parse(&text).map_err(|_| GitError::Odd { act, found: text.chars().take(80).collect() })
+}
+
+/// fsync of folders, the deepest given first. One that is gone (git removes empty ones) has nothing to say.
+async fn sync_dirs(folders: Vec<std::path::PathBuf>) -> Result<(), GitError> {
+    let synced = tokio::task::spawn_blocking(move || {
+        for path in folders {
+            sync_tree(&path).map_err(|source| GitError::Folder { act: "syncing", path, source })?;
+        }
+        Ok(())
+    });
+    synced.await.expect("syncing a folder does not panic")
+}
+
+/// A branch name may hold `/`, so `heads` has folders below it. Object folders of two digits are left out: pushes arrive as packs.
+fn sync_tree(path: &Path) -> io::Result<()> {
+    let listed = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed?,
+    };
+    if !path.ends_with("objects") && !path.ends_with("refs") {
+        for entry in listed {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                sync_tree(&entry.path())?;
+            }
+        }
+    }
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,54 @@
+//! The API over stdin and stdout: what `paas -H paas@server` talks through.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use super::{UNREACHABLE, say};
+use crate::names::KeyId;
+
+/// Binds the connection to the key, then passes bytes both ways until the daemon closes. What the client sends after the first line of ours
+/// is HTTP: it can't announce another key.
+pub(super) fn run(socket: &Path, key: KeyId) -> ExitCode {
+    let bound = UnixStream::connect(socket).and_then(|mut stream| {
+        stream.write_all(format!("key {key}\n").as_bytes())?;
+        Ok((stream.try_clone()?, stream))
+    });
+    let (mut to_daemon, mut from_daemon) = match bound {
+        Ok(pair) => pair,
+        Err(error) => {
+            let message = format!("the daemon can't be reached at `{}`: {error}", socket.display());
+            return say::refuse(UNREACHABLE, &message, Some("ask who runs this server: `systemctl status paas`, or `paas up`"));
+        }
+    };
+    let (Ok(input), Ok(output)) = (io::stdin().as_fd().try_clone_to_owned(), io::stdout().as_fd().try_clone_to_owned()) else {
+        return say::refuse(UNREACHABLE, "the session has no stdin or stdout", None);
+    };
+    // Not joined: it ends with this process.
+    thread::spawn(move || {
+        pass(&mut File::from(input), &mut to_daemon);
+        let _ = to_daemon.shutdown(Shutdown::Write);
+    });
+    pass(&mut from_daemon, &mut File::from(output));
+    ExitCode::SUCCESS
+}
+
+fn pass(from: &mut impl Read, to: &mut impl Write) {
+    let mut piece = [0; 16 << 10];
+    loop {
+        match from.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+            Ok(n) => {
+                if to.write_all(&piece[..n]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
