@@ -1,0 +1,7 @@
+FROM {{base}} AS build
+
+FROM {{base}} AS run
+RUN {{ca}} {{ca_env}} apt-get update \
+ && apt-get upgrade -y && apt-get install -y --no-install-recommends ca-certificates libncurses6 libssl3 libstdc++6 media-types openssl tzdata \
+ && rm -rf /var/lib/apt/lists/*
+RUN getent passwd 1000 >/dev/null || useradd --uid 1000 --user-group --home-dir /app --shell /bin/sh app
