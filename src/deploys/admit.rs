@@ -1,0 +1,35 @@
+//! The door of the machine: a deploy is stored, or refused with the reason.
+
+use std::sync::Arc;
+
+use crate::base::crash::{self, Point};
+use crate::deploys::driver;
+use crate::deploys::feed::Happened;
+use crate::deploys::world::World;
+use crate::model::deploy::Deploy;
+use crate::store::{NewDeploy, StoreError};
+
+impl World {
+    /// Stores a deploy, tells those it supersedes, and wakes the app's driver. Once this returns Ok the deploy will end, whatever crashes.
+    pub async fn admit(self: &Arc<Self>, new: &NewDeploy) -> Result<Deploy, StoreError> {
+        let (deploy, superseded) = self.store.deploy_admit(new).await?;
+        crash::point(Point::DeployAdmitted);
+        for older in superseded {
+            self.feeds.tell(&deploy.app, older, &Happened::Superseded { by: deploy.id });
+            if let Ok(older) = self.store.deploy(older).await {
+                self.unpin(&older).await;
+                self.drop_source(&older).await;
+            }
+        }
+        let ahead = self.store.deploys_active().await?.iter().filter(|d| d.app_id == deploy.app_id && d.id < deploy.id).count();
+        if ahead > 0 {
+            let position = u32::try_from(ahead).unwrap_or(u32::MAX);
+            self.feeds.tell(&deploy.app, deploy.id, &Happened::Queued { app: deploy.app.clone(), position });
+        }
+        tracing::info!(app = %deploy.app, deploy = %deploy.id, by = new.by_name, "deploy {} of {} is queued", deploy.id, deploy.app);
+        // It runs already, unless the app's creation was cut short.
+        driver::drive(self, deploy.app_id);
+        self.wakeups.wake(deploy.app_id);
+        Ok(deploy)
+    }
+}

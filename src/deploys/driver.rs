@@ -1,0 +1,232 @@
+//! Read the row, run its step, write the move: the only writer of moves. One task per app; they share the build slots and nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::crash;
+use crate::deploys::feed::{Happened, StageTime, Tone};
+use crate::deploys::step::{Next, StepError};
+use crate::deploys::world::World;
+use crate::model::deploy::{Deploy, Failure, RequestCounts, State};
+use crate::store::StoreError;
+
+/// How long a deploy waits for Docker to come back before it fails.
+const ENGINE_LIMIT: Duration = Duration::from_secs(300);
+/// Between looks at an engine that is away.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+/// Before a row is read again that moved under a step, or could not be written.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How many lines of a dying instance people are shown.
+const LAST_LINES: usize = 20;
+
+/// Starts the driver of an app unless it runs.
+pub fn drive(world: &Arc<World>, app_id: i64) {
+    let driving = Arc::clone(world);
+    let started = world.crew.start_once(&format!("driver of app {app_id}"), async move { driving.drive_app(app_id).await });
+    if started {
+        world.wakeups.wake(app_id);
+    }
+}
+
+impl World {
+    /// Takes the app's deploys one after the other until the app is gone or the daemon stops.
+    async fn drive_app(self: &Arc<Self>, app_id: i64) {
+        let mut stopping = self.crew.stopping();
+        let wakeup = self.wakeups.of(app_id);
+        while !*stopping.borrow() {
+            match self.next_of(app_id).await {
+                Ok(Some(deploy)) => self.drive_one(deploy).await,
+                Ok(None) => {
+                    // Subscribed before the query (the permit is kept), so no wake-up is lost; the poll is for what nobody announced.
+                    tokio::select! {
+                        () = wakeup.notified() => {}
+                        _ = stopping.changed() => {}
+                        () = tokio::time::sleep(Duration::from_secs(30)) => {}
+                    }
+                }
+                Err(StoreError::NotFound(_)) => return,
+                Err(e) => {
+                    tracing::error!(app_id, "reading the deploys: {e}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    async fn next_of(&self, app_id: i64) -> Result<Option<Deploy>, StoreError> {
+        let app = self.store.app_by_id(app_id).await?;
+        if app.destroying {
+            return Err(StoreError::NotFound("it is being destroyed".to_owned()));
+        }
+        Ok(self.store.deploys_active().await?.into_iter().find(|d| d.app_id == app_id))
+    }
+
+    /// Runs one deploy to its end, or until the daemon stops.
+    async fn drive_one(self: &Arc<Self>, mut deploy: Deploy) {
+        let stopping = self.crew.stopping();
+        let mut away_since: Option<Instant> = None;
+        while !deploy.state.is_over() && !*stopping.borrow() {
+            let outcome = if deploy.cancel_asked { Err(StepError::Cancelled) } else { self.step(&deploy).await };
+            match outcome {
+                Ok(next) => {
+                    away_since = None;
+                    self.go_on(&deploy, next).await;
+                }
+                Err(StepError::Raced(why)) => {
+                    tracing::info!(app = %deploy.app, deploy = %deploy.id, "looking again: {why}");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(StepError::EngineAway(why)) => {
+                    let since = *away_since.get_or_insert_with(|| {
+                        self.say(&deploy, Tone::Warning, format!("Docker does not answer ({why}); waiting for it"));
+                        Instant::now()
+                    });
+                    if since.elapsed() > ENGINE_LIMIT {
+                        let next = "start Docker on the server (`systemctl start docker`), then push again";
+                        self.end(
+                            &deploy,
+                            State::Failed,
+                            &format!("Docker did not answer for {} s", ENGINE_LIMIT.as_secs()),
+                            Vec::new(),
+                            next,
+                        )
+                        .await;
+                    } else {
+                        tokio::time::sleep(ENGINE_PAUSE).await;
+                    }
+                }
+                Err(StepError::Cancelled) => {
+                    self.end(&deploy, State::Cancelled, "it was cancelled", Vec::new(), "push again when you want it").await
+                }
+                Err(StepError::Failed { why, last_lines, next }) => {
+                    self.end(&deploy, State::Failed, &why, last_lines, &next).await
+                }
+            }
+            match self.store.deploy(deploy.id).await {
+                Ok(now) => deploy = now,
+                Err(e) => {
+                    tracing::error!(deploy = %deploy.id, "reading the deploy: {e}");
+                    return;
+                }
+            }
+        }
+        self.after(&deploy).await;
+    }
+
+    async fn go_on(&self, deploy: &Deploy, next: Next) {
+        match next {
+            Next::Move(to) => {
+                let points = to.crash_points();
+                if let Some((before, _)) = points {
+                    crash::point(before);
+                }
+                if let Err(e) = self.store.deploy_move(deploy, to, "").await {
+                    tracing::warn!(app = %deploy.app, deploy = %deploy.id, "moving to {to}: {e}");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    return;
+                }
+                if let Some((_, after)) = points {
+                    crash::point(after);
+                }
+                self.announce(deploy, to);
+            }
+            Next::Moved => {
+                if let Ok(now) = self.store.deploy(deploy.id).await
+                    && now.state != deploy.state
+                {
+                    self.announce(deploy, now.state);
+                }
+            }
+            Next::Wait(pause) => {
+                let mut cancel = self.cancels.watch(deploy.id);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = cancel.wait_for(|asked| *asked) => {}
+                }
+            }
+        }
+    }
+
+    fn announce(&self, deploy: &Deploy, state: State) {
+        tracing::info!(app = %deploy.app, deploy = %deploy.id, "deploy {} of {} is {state}", deploy.id, deploy.app);
+        let at = crate::base::clock::UnixMillis::now();
+        self.feeds.tell(&deploy.app, deploy.id, &Happened::State { state, at });
+    }
+
+    /// Writes Failed or Cancelled. What the deploy made is removed afterwards: the row says that it is to go, whatever crashes.
+    async fn end(&self, deploy: &Deploy, to: State, why: &str, mut last_lines: Vec<String>, next: &str) {
+        last_lines.drain(..last_lines.len().saturating_sub(LAST_LINES));
+        let failure = Failure { stage: deploy.state, why: why.to_owned(), last_lines, next: next.to_owned() };
+        let points = to.crash_points();
+        if let Some((before, _)) = points {
+            crash::point(before);
+        }
+        if let Err(e) = self.store.deploy_fail(deploy, to, &failure).await {
+            tracing::warn!(app = %deploy.app, deploy = %deploy.id, "moving to {to}: {e}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            return;
+        }
+        if let Some((_, after)) = points {
+            crash::point(after);
+        }
+        tracing::warn!(app = %deploy.app, deploy = %deploy.id, stage = %deploy.state, "deploy {} of {} is {to}: {why}", deploy.id, deploy.app);
+    }
+
+    /// Ends a deploy that no driver takes any more: its app goes.
+    pub(super) async fn cancel_now(self: &Arc<Self>, deploy: &Deploy) {
+        self.end(deploy, State::Cancelled, "the app was destroyed", Vec::new(), "nothing to do").await;
+        self.feeds.tell(&deploy.app, deploy.id, &Happened::Cancelled { still_serves: None });
+    }
+
+    /// What follows the end of a deploy; also called for the newest ones at start, as a crash may have come between.
+    pub(super) async fn after(self: &Arc<Self>, deploy: &Deploy) {
+        let app = match self.store.app_by_id(deploy.app_id).await {
+            Ok(app) => app,
+            Err(_) => return,
+        };
+        match deploy.state {
+            State::Live => {
+                self.settle(&app).await;
+                self.move_branch(deploy).await;
+                self.tell_live(deploy).await;
+            }
+            State::Failed | State::Cancelled => {
+                self.undo(deploy, &app).await;
+                let happened = match (&deploy.failure, deploy.state) {
+                    (Some(failure), State::Failed) => Happened::Failed { failure: failure.clone(), still_serves: app.live },
+                    _ => Happened::Cancelled { still_serves: app.live },
+                };
+                self.unpin(deploy).await;
+                self.deploy_log(deploy, &format!("deploy {} is {}", deploy.id, deploy.state));
+                self.feeds.tell(&deploy.app, deploy.id, &happened);
+            }
+            State::Superseded => self.unpin(deploy).await,
+            State::Queued | State::Building | State::Preparing | State::Starting | State::Probing | State::Shifting => return,
+        }
+        self.cancels.forget(deploy.id);
+        self.drop_source(deploy).await;
+        self.prune(&app).await;
+    }
+
+    async fn tell_live(&self, deploy: &Deploy) {
+        let (Some(release), Ok(app)) = (deploy.release, self.store.app_by_id(deploy.app_id).await) else { return };
+        let stages = self.stage_times(deploy).await;
+        let urls = self.urls(&app).await;
+        self.deploy_log(deploy, &format!("deploy {} is live: {release} serves", deploy.id));
+        let counts = deploy.counts.unwrap_or_default();
+        self.add_counts(deploy.id, RequestCounts::default()).await;
+        self.feeds.tell(&deploy.app, deploy.id, &Happened::Live { release, commit: deploy.commit.clone(), urls, stages, counts });
+    }
+
+    /// How long each state lasted, in the order it was entered.
+    pub async fn stage_times(&self, deploy: &Deploy) -> Vec<StageTime> {
+        let entries = self.store.deploy_stages(deploy.id).await.unwrap_or_default();
+        entries
+            .windows(2)
+            .map(|pair| StageTime {
+                stage: pair[0].state,
+                ms: u64::try_from(pair[1].at.since(pair[0].at).as_millis()).unwrap_or(u64::MAX),
+            })
+            .collect()
+    }
+}

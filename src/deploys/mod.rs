@@ -1,0 +1,19 @@
+//! The machine that makes a release live (the diagram is in `model/deploy.rs`).
+//!
+//! Owns: admission, the steps, the driver that alone writes moves, what follows the commit point, and putting right what a crash or Docker left.
+//! Uses: store, builds, git, instances, routes, tasks, workers. Never: serves the API or parses a manifest.
+//! Invariant: every step may be run again from its start; a restart is a plain call of the same steps.
+
+pub mod admit;
+pub mod destroy;
+pub mod driver;
+pub mod feed;
+pub mod plan;
+pub mod prune;
+pub mod reconcile;
+pub mod release;
+pub mod retire;
+pub mod settle;
+pub mod source;
+pub mod step;
+pub mod world;

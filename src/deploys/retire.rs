@@ -1,0 +1,134 @@
+//! Old instances finish their work and go: drain at the proxy, stop signal, container away. One task per instance; any may be repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::crash::{self, Point};
+use crate::deploys::settle::stop_rule;
+use crate::deploys::step::StepError;
+use crate::deploys::world::World;
+use crate::model::app::App;
+use crate::model::deploy::RequestCounts;
+use crate::model::instance::{Instance, Wanted};
+use crate::names::{DeployId, InstanceId};
+
+/// How many older generations may still be finishing while a new one goes live.
+const GENERATIONS: usize = 2;
+/// Over the proxy's own budgets, for a proxy that died while it drained.
+pub(super) const DRAIN_SLACK: Duration = Duration::from_secs(15);
+
+/// Starts the retirement of every instance of the app that is to go.
+pub(super) async fn retire(world: &Arc<World>, app: &App) {
+    let rows = match world.store.instances_of(app.id).await {
+        Ok(rows) => rows,
+        Err(e) => return tracing::error!(app = %app.name, "reading the instances: {e}"),
+    };
+    for row in rows.into_iter().filter(|i| matches!(i.wanted, Wanted::Retiring | Wanted::Gone)) {
+        let (task, id) = (Arc::clone(world), row.id);
+        world.crew.start_once(&format!("retiring {id}"), async move {
+            let mut pause = crate::base::backoff::Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+            // Read anew in each round: an app that is destroyed meanwhile does not wait for a drain.
+            while let Ok(Some(row)) = task.store.instance(row.id).await {
+                match task.retire_one(&row).await {
+                    Ok(()) => return,
+                    Err(e) => {
+                        tracing::warn!(app = %row.app, instance = %row.id, "retiring {}: {e:?}; it is tried again", row.label())
+                    }
+                }
+                tokio::time::sleep(pause.pause()).await;
+                if *task.crew.stopping().borrow() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Waits until the rows of `ids` are gone, at most a minute.
+pub(super) async fn wait_gone(world: &World, ids: &[InstanceId]) {
+    for _ in 0..600 {
+        let mut left = false;
+        for id in ids {
+            left |= matches!(world.store.instance(*id).await, Ok(Some(_)));
+        }
+        if !left {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+impl World {
+    async fn retire_one(self: &Arc<Self>, row: &Instance) -> Result<(), StepError> {
+        if row.wanted == Wanted::Retiring {
+            let release = self.store.release(row.app_id, row.release).await?;
+            if row.takes_requests() {
+                self.drain(row, release.manifest.deploy.drain, release.manifest.deploy.drain_streams).await;
+                crash::point(Point::Drained);
+            }
+            let (signal, limit) = stop_rule(&release, &row.process);
+            self.instances.term(row, &signal, limit);
+            crash::point(Point::OldTermed);
+            self.instances.stop(row, &signal, limit).await?;
+        }
+        self.instances.remove(row).await?;
+        crash::point(Point::OldRemoved);
+        self.count_in(row).await;
+        self.publisher.proxies.forget(row.id);
+        Ok(())
+    }
+
+    /// Until the proxies say that nothing is in flight, or the budgets (which they keep) must be over.
+    async fn drain(&self, row: &Instance, requests: Duration, streams: Duration) {
+        let limit = requests.max(streams) + DRAIN_SLACK;
+        let gone = async {
+            while !matches!(self.store.instance(row.id).await, Ok(Some(now)) if now.wanted == Wanted::Gone) {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::select! {
+            ended = self.publisher.proxies.drained(row.id, limit) => {
+                if !ended {
+                    tracing::warn!(app = %row.app, instance = %row.id, "no proxy reported the end of the drain of {}", row.label());
+                }
+            }
+            () = gone => {}
+        }
+    }
+
+    /// Adds what an old instance has done since traffic moved to the counts of the deploy that retired it.
+    async fn count_in(&self, row: &Instance) {
+        let before = self.counts_before.lock().expect("no code panics while it holds this lock").remove(&row.id);
+        let Some(by) = row.retired_by.filter(|_| row.takes_requests()) else { return };
+        // Without a mark from the commit point (a restart came between) only what is certain counts.
+        let now = self.counts_of(row.id);
+        let before = before.unwrap_or(RequestCounts { drained: 0, cut: 0, ..now });
+        let more = RequestCounts {
+            served: now.served.saturating_sub(before.served),
+            held: now.held.saturating_sub(before.held),
+            retried: now.retried.saturating_sub(before.retried),
+            drained: now.drained.saturating_sub(before.drained),
+            cut: now.cut.saturating_sub(before.cut),
+            dropped: now.dropped.saturating_sub(before.dropped),
+        };
+        self.add_counts(by, more).await;
+    }
+
+    /// With two generations still finishing, the streams of the oldest get no more time, and the new one waits.
+    pub(super) async fn too_many_generations(&self, rows: &[Instance]) -> Result<bool, StepError> {
+        let mut generations: Vec<DeployId> =
+            rows.iter().filter(|i| i.wanted == Wanted::Retiring && i.takes_requests()).filter_map(|i| i.retired_by).collect();
+        generations.sort_unstable();
+        generations.dedup();
+        if generations.len() < GENERATIONS {
+            return Ok(false);
+        }
+        let oldest = generations[0];
+        let cut: Vec<InstanceId> = rows.iter().filter(|i| i.retired_by == Some(oldest) && !i.cut_streams).map(|i| i.id).collect();
+        if !cut.is_empty() {
+            self.store.instances_cut_streams(&cut).await?;
+            self.publisher.publish().await?;
+        }
+        Ok(true)
+    }
+}

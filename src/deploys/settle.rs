@@ -1,0 +1,251 @@
+//! Right of the commit point: from the rows to what runs. Every function may be called at any time and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::crash::{self, Point};
+use crate::deploys::plan::Plan;
+use crate::deploys::retire;
+use crate::deploys::retire::DRAIN_SLACK;
+use crate::deploys::step::StepError;
+use crate::deploys::world::World;
+use crate::git::GitError;
+use crate::instances::probe::Verdict;
+use crate::logs::{Kind, Query, Source, Stream};
+use crate::manifest::Switch;
+use crate::model::app::App;
+use crate::model::deploy::{Deploy, Origin, RequestCounts, State};
+use crate::model::instance::{Instance, Wanted};
+use crate::model::release::{Process, Release};
+use crate::names::{DeployId, InstanceId, ProcessName};
+
+impl World {
+    /// Brings the app to what its rows say: workers switch, old instances go. Called at the commit point and after a restart.
+    pub(super) async fn settle(self: &Arc<Self>, app: &App) {
+        if let Err(e) = self.switch_workers(app).await {
+            tracing::warn!(app = %app.name, "switching the workers: {e:?}; it is tried again");
+        }
+        crash::point(Point::WorkersSwitched);
+        retire::retire(self, app).await;
+    }
+
+    async fn switch_workers(self: &Arc<Self>, app: &App) -> Result<(), StepError> {
+        let Some(live) = app.live else { return Ok(()) };
+        let release = self.store.release(app.id, live).await?;
+        let rows = self.store.instances_of(app.id).await?;
+        for process in release.processes() {
+            let of = |wanted: Wanted| -> Vec<Instance> {
+                rows.iter().filter(|i| i.process == process.name && i.wanted == wanted && !i.takes_requests()).cloned().collect()
+            };
+            self.switch(&process, of(Wanted::Live), of(Wanted::Retiring)).await;
+        }
+        Ok(())
+    }
+
+    /// The old ones get their stop signal and the new ones open, in the order that the manifest asks for.
+    async fn switch(self: &Arc<Self>, process: &Process, new: Vec<Instance>, old: Vec<Instance>) {
+        let open = |rows: &[Instance]| rows.iter().for_each(|row| self.instances.open(row));
+        let term = |rows: &[Instance]| {
+            for row in rows {
+                self.instances.term(row, &process.spec.stop_signal, process.spec.stop_timeout);
+            }
+        };
+        match process.spec.switch {
+            Switch::AfterTerm => {
+                term(&old);
+                open(&new);
+            }
+            Switch::Overlap => {
+                open(&new);
+                term(&old);
+            }
+            Switch::Exclusive if old.is_empty() => open(&new),
+            Switch::Exclusive if new.is_empty() => term(&old),
+            Switch::Exclusive => {
+                term(&old);
+                let world = Arc::clone(self);
+                let limit = process.spec.stop_timeout + Duration::from_secs(5);
+                let name = format!("exclusive switch of {}", new.first().map_or(InstanceId(0), |i| i.id));
+                self.crew.start_once(&name, async move {
+                    for row in &old {
+                        world.instances.wait_ended(row, limit).await;
+                    }
+                    new.iter().for_each(|row| world.instances.open(row));
+                });
+            }
+        }
+    }
+
+    /// `strategy = "stop-start"`: requests are held, the old instances finish and stop. They are kept and come back if the deploy fails.
+    pub(super) async fn make_room(&self, deploy: &Deploy, app: &App, plan: &Plan) -> Result<(), StepError> {
+        if plan.retire.is_empty() {
+            return Ok(());
+        }
+        let rows = self.store.instances_of(app.id).await?;
+        let old: Vec<&Instance> = rows.iter().filter(|i| plan.retire.contains(&i.id)).collect();
+        if old.iter().any(|i| i.takes_requests() && i.wanted == Wanted::Live) {
+            self.store.app_hold(app.id, Some(deploy.id)).await?;
+            self.publisher.publish().await?;
+        }
+        for row in &old {
+            let release = self.store.release(app.id, row.release).await?;
+            let drain = release.manifest.deploy.drain + DRAIN_SLACK;
+            let serves = row.wanted == Wanted::Live && row.takes_requests();
+            if serves && !self.publisher.proxies.drained(row.id, drain).await {
+                tracing::warn!(app = %app.name, instance = %row.id, "requests were still in flight at the end of the drain budget");
+            }
+            // Before it stops, so that nobody who sees it stopped starts it again.
+            self.store.instances_want(&[row.id], Wanted::Paused).await?;
+            let (signal, limit) = stop_rule(&release, &row.process);
+            self.instances.stop(row, &signal, limit).await?;
+        }
+        crash::point(Point::OldStopped);
+        Ok(())
+    }
+
+    /// Removes what a deploy made that ended left of the commit point, and lets what it paused serve again.
+    pub(super) async fn undo(self: &Arc<Self>, deploy: &Deploy, app: &App) {
+        // A release command that a crash or a cancel left behind must not run on.
+        if let Err(e) = self.instances.remove_one_off(&app.name, deploy.id).await {
+            tracing::warn!(app = %app.name, deploy = %deploy.id, "removing the release command's container: {e}");
+        }
+        let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+        let made: Vec<InstanceId> =
+            rows.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).map(|i| i.id).collect();
+        let paused: Vec<InstanceId> = rows.iter().filter(|i| i.wanted == Wanted::Paused).map(|i| i.id).collect();
+        if let Err(e) = self.store.instances_want(&made, Wanted::Gone).await {
+            return tracing::error!(app = %app.name, deploy = %deploy.id, "undoing the deploy: {e}");
+        }
+        retire::retire(self, app).await;
+        if !paused.is_empty() {
+            // With stop-start the new ones must be gone before the old ones run again.
+            retire::wait_gone(self, &made).await;
+            if let Err(e) = self.store.instances_want(&paused, Wanted::Live).await {
+                return tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
+            }
+            self.reconcile_app(app).await;
+            self.wait_until_healthy(app).await;
+        }
+        if app.held_by == Some(deploy.id) {
+            if let Err(e) = self.store.app_hold(app.id, None).await {
+                tracing::error!(app = %app.name, "ending the hold: {e}");
+            }
+            if let Err(e) = self.publisher.publish().await {
+                tracing::error!(app = %app.name, "publishing after a failed deploy: {e}");
+            }
+        }
+        crash::point(Point::FailedRemoved);
+    }
+
+    /// Until the live instances that take requests answer, or their boot has taken longer than it may: requests are held meanwhile.
+    async fn wait_until_healthy(&self, app: &App) {
+        let host = self.own_host(app);
+        let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+        for row in rows.iter().filter(|i| i.wanted == Wanted::Live && i.takes_requests()) {
+            let Ok(release) = self.store.release(app.id, row.release).await else { continue };
+            let Some(process) = release.processes().into_iter().find(|p| p.name == row.process) else { continue };
+            let health = &process.spec.health;
+            let asking = async {
+                while self.instances.probe(row, health, &host).await != Verdict::Healthy {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            if tokio::time::timeout(health.grace, asking).await.is_err() {
+                tracing::error!(app = %app.name, instance = %row.id, "{} came back, but is not healthy", row.label());
+            }
+        }
+    }
+
+    /// The branch of a push moves when its deploy is live, and only by us.
+    pub(super) async fn move_branch(&self, deploy: &Deploy) {
+        if let (Origin::Push { branch, old }, Some(commit)) = (&deploy.origin, &deploy.commit) {
+            let mut moved = self.repos.move_branch(&deploy.app, branch, old.as_ref(), commit).await;
+            if let Err(GitError::Moved { found, .. }) = moved {
+                // Two pushes started from the same commit; deploys are serial, so the one that is live now is the newer.
+                moved = self.repos.move_branch(&deploy.app, branch, found.as_ref(), commit).await;
+            }
+            if let Err(e) = moved {
+                // Not noted as moved: the next start tries again, and the pin keeps the commit.
+                return tracing::error!(app = %deploy.app, deploy = %deploy.id, "moving branch {branch}: {e}");
+            }
+            self.unpin(deploy).await;
+        }
+        if let Err(e) = self.store.deploy_branch_moved(deploy.id).await {
+            tracing::error!(deploy = %deploy.id, "noting that the branch was moved: {e}");
+        }
+        crash::point(Point::BranchMoved);
+    }
+
+    /// The commit of a deploy that is over is kept by its branch, or no longer.
+    pub(super) async fn unpin(&self, deploy: &Deploy) {
+        if matches!(deploy.origin, Origin::Push { .. })
+            && let Err(e) = self.repos.unpin(&deploy.app, deploy.id).await
+        {
+            tracing::warn!(app = %deploy.app, deploy = %deploy.id, "removing the pin: {e}");
+        }
+    }
+
+    /// What the counts of the old targets were when traffic moved; what comes after is the deploy's own.
+    pub(super) fn note_counts(&self, old: &[InstanceId]) {
+        let mut before = self.counts_before.lock().expect("no code panics while it holds this lock");
+        for target in old {
+            before.insert(*target, self.counts_of(*target));
+        }
+    }
+
+    pub(super) fn counts_of(&self, target: InstanceId) -> RequestCounts {
+        let counts = self.publisher.proxies.counts(target);
+        RequestCounts {
+            served: counts.served,
+            held: counts.held,
+            retried: counts.retried,
+            drained: counts.drained,
+            cut: counts.cut,
+            dropped: counts.failed,
+        }
+    }
+
+    /// Adds to what a deploy has counted so far; instances that retire at once take turns.
+    pub(super) async fn add_counts(&self, deploy: DeployId, more: RequestCounts) {
+        let _turn = self.counts_turn.lock().await;
+        let Ok(row) = self.store.deploy(deploy).await else { return };
+        let so_far = row.counts.unwrap_or_default();
+        let total = RequestCounts {
+            served: so_far.served + more.served,
+            held: so_far.held + more.held,
+            retried: so_far.retried + more.retried,
+            drained: so_far.drained + more.drained,
+            cut: so_far.cut + more.cut,
+            dropped: so_far.dropped + more.dropped,
+        };
+        if let Err(e) = self.store.deploy_counts(deploy, &total).await {
+            tracing::warn!(%deploy, "keeping the counts: {e}");
+        }
+    }
+
+    /// One line into the app's log, as process `deploy`.
+    pub(super) fn deploy_log(&self, deploy: &Deploy, text: &str) {
+        let kind = if deploy.state == State::Building { Kind::Build } else { Kind::Deploy };
+        let source = Source::of_kind(deploy.app.clone(), kind);
+        match self.logs.writer(&source) {
+            Ok(writer) => writer.line(Stream::Stdout, text),
+            Err(e) => tracing::warn!(app = %deploy.app, "the app's log cannot be written: {e}"),
+        }
+    }
+
+    /// The newest lines of an instance, for a failure's message.
+    pub(super) async fn last_lines(&self, row: &Instance) -> Vec<String> {
+        let query = Query { app: row.app.clone(), num: Some(20), processes: vec![row.id.to_string()], since: None, grep: None };
+        let logs = Arc::clone(&self.logs);
+        let read = tokio::task::spawn_blocking(move || logs.query(&query, None)).await;
+        let lines = read.ok().and_then(Result::ok).map(|page| page.lines).unwrap_or_default();
+        lines.into_iter().map(|line| line.text).collect()
+    }
+}
+
+/// How a process type wants to be stopped.
+pub(super) fn stop_rule(release: &Release, process: &ProcessName) -> (String, Duration) {
+    let found = release.processes().into_iter().find(|p| p.name == *process);
+    let spec = found.map(|p| p.spec).unwrap_or_default();
+    (spec.stop_signal, spec.stop_timeout)
+}

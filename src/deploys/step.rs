@@ -1,0 +1,307 @@
+//! One re-enterable step per state. Every arm may run twice: look before you make. The driver, not this file, writes the move
+//! (but for the two that are one transaction with what they record: the release, and the commit point).
+
+use std::time::Duration;
+
+use crate::base::clock::UnixMillis;
+use crate::base::crash::{self, Point};
+use crate::builds::BuildError;
+use crate::deploys::plan::{self, Plan};
+use crate::deploys::source::Outcome;
+use crate::deploys::world::World;
+use crate::docker::DockerError;
+use crate::instances::lifecycle::InstanceError;
+use crate::instances::memory;
+use crate::instances::probe::Verdict;
+use crate::manifest::Strategy;
+use crate::model::app::App;
+use crate::model::deploy::{Deploy, Origin, State};
+use crate::model::instance::{Instance, Wanted};
+use crate::model::release::{Process, Release};
+use crate::names::ProcessName;
+use crate::routes::publisher::PublishError;
+use crate::store::{NewInstance, StoreError};
+use crate::tasks::release_command::CommandEnd;
+
+/// What the driver does next.
+#[derive(Debug)]
+pub enum Next {
+    Move(State),
+    /// The step has written its own move.
+    Moved,
+    Wait(Duration),
+}
+
+/// Why a step cannot go on. The driver turns it into Failed, or waits where the engine is away.
+#[derive(Debug)]
+pub enum StepError {
+    Failed {
+        why: String,
+        last_lines: Vec<String>,
+        next: String,
+    },
+    Cancelled,
+    /// Docker does not answer: nothing is wrong with the deploy.
+    EngineAway(String),
+    /// Somebody else moved the row: look again.
+    Raced(String),
+}
+
+impl StepError {
+    pub fn new(why: &str, next: &str) -> Self {
+        Self::Failed { why: why.to_owned(), last_lines: Vec::new(), next: next.to_owned() }
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Conflict(why) => Self::Raced(why),
+            StoreError::Taken { what } => Self::new(&format!("{what} is taken"), "paas domains list"),
+            other => Self::new(&other.to_string(), "paas status"),
+        }
+    }
+}
+
+impl From<DockerError> for StepError {
+    fn from(e: DockerError) -> Self {
+        match e {
+            DockerError::Unavailable(why) => Self::EngineAway(why),
+            other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
+        }
+    }
+}
+
+impl From<InstanceError> for StepError {
+    fn from(e: InstanceError) -> Self {
+        match e {
+            InstanceError::Docker(e) => e.into(),
+            InstanceError::Store(e) => e.into(),
+            other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
+        }
+    }
+}
+
+impl From<PublishError> for StepError {
+    fn from(e: PublishError) -> Self {
+        match e {
+            PublishError::Store(e) => e.into(),
+            PublishError::Proxy(e) => {
+                Self::new(&e.to_string(), "check the proxy on the server with `paas status`, then push again")
+            }
+        }
+    }
+}
+
+impl From<BuildError> for StepError {
+    fn from(e: BuildError) -> Self {
+        if e.is_cancelled() {
+            return Self::Cancelled;
+        }
+        if let Some(why) = e.engine_away() {
+            return Self::EngineAway(why);
+        }
+        let next = e.hint().unwrap_or_else(|| "mend it and push again".to_owned());
+        Self::Failed { why: e.to_string(), last_lines: e.last_lines(), next }
+    }
+}
+
+/// What most steps need to know.
+struct Scene {
+    app: App,
+    release: Release,
+    processes: Vec<Process>,
+    plan: Plan,
+    instances: Vec<Instance>,
+}
+
+impl Scene {
+    fn made(&self, deploy: &Deploy) -> Vec<&Instance> {
+        self.instances.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).collect()
+    }
+
+    fn made_web(&self, deploy: &Deploy) -> Vec<&Instance> {
+        self.made(deploy).into_iter().filter(|i| i.takes_requests()).collect()
+    }
+
+    fn process(&self, row: &Instance) -> Option<&Process> {
+        self.processes.iter().find(|p| p.name == row.process)
+    }
+}
+
+impl World {
+    /// Runs the step of the deploy's state once. Cancel-safe: no; the driver never drops it.
+    pub async fn step(&self, deploy: &Deploy) -> Result<Next, StepError> {
+        match deploy.state {
+            State::Queued => Ok(Next::Move(State::Building)),
+            State::Building => self.record_release(deploy).await,
+            State::Preparing => self.prepare(deploy).await,
+            State::Starting => self.start(deploy).await,
+            State::Probing => self.probe(deploy).await,
+            State::Shifting => self.shift(deploy).await,
+            State::Live | State::Failed | State::Cancelled | State::Superseded => Ok(Next::Moved),
+        }
+    }
+
+    async fn scene(&self, deploy: &Deploy) -> Result<Scene, StepError> {
+        let app = self.store.app_by_id(deploy.app_id).await?;
+        let number = deploy.release.ok_or_else(|| StepError::new("the deploy has lost its release", "push again"))?;
+        let release = self.store.release(app.id, number).await?;
+        let processes = release.processes();
+        let instances = self.store.instances_of(app.id).await?;
+        let plan = plan::plan(deploy.id, &deploy.origin, &processes, &self.store.scale(app.id).await?, &instances);
+        Ok(Scene { app, release, processes, plan, instances })
+    }
+
+    async fn record_release(&self, deploy: &Deploy) -> Result<Next, StepError> {
+        match self.bring(deploy).await? {
+            Outcome::New(new) => {
+                crash::point(Point::BeforeMovePreparing);
+                let number = self.store.release_record(deploy, &new).await?;
+                crash::point(Point::ReleaseRecorded);
+                tracing::info!(app = %deploy.app, deploy = %deploy.id, release = %number, "release {number} of {} is recorded", deploy.app);
+            }
+            Outcome::Again(release) => self.store.release_reuse(deploy, &release).await?,
+        }
+        crash::point(Point::AfterMovePreparing);
+        Ok(Next::Moved)
+    }
+
+    async fn prepare(&self, deploy: &Deploy) -> Result<Next, StepError> {
+        let scene = self.scene(deploy).await?;
+        self.refuse_what_cannot_fit(&scene)?;
+        self.feeds.step(
+            &deploy.app,
+            deploy.id,
+            format!("Creating {} instance(s) of {}", scene.plan.make.len(), scene.release.number),
+        );
+        self.instances.network(&scene.app).await?;
+        let image = self.instances.image(&scene.release).await?;
+        let config = self.store.release_config(scene.app.id, scene.release.number).await?;
+        let making = scene.plan.make.iter().filter_map(|(name, index)| {
+            let process = scene.processes.iter().find(|p| p.name == *name)?;
+            let port = crate::instances::spec::port(&process.spec, &image);
+            let (app, release) = (&scene.app, &scene.release);
+            let new = NewInstance {
+                app_id: app.id,
+                release: release.number,
+                deploy: deploy.id,
+                process: name.clone(),
+                index: *index,
+                port,
+            };
+            let (image, config) = (&image, &config);
+            Some(async move { self.instances.create_gated(app, release, config, process, &new, image).await })
+        });
+        // All run to their end before the first error counts: a dropped creation would leave a container that no row knows.
+        let made = futures_util::future::join_all(making).await;
+        let made: Vec<Instance> = made.into_iter().collect::<Result<_, _>>()?;
+        for row in &made {
+            self.instances.wait_for_init(row).await?;
+        }
+        if deploy.origin.brings_source() {
+            self.run_release_command(deploy, &scene).await?;
+        }
+        Ok(Next::Move(State::Starting))
+    }
+
+    fn refuse_what_cannot_fit(&self, scene: &Scene) -> Result<(), StepError> {
+        if scene.release.manifest.deploy.strategy == Strategy::StopStart {
+            return Ok(());
+        }
+        let default = self.config.limits.memory;
+        let limit =
+            |name: &ProcessName| scene.processes.iter().find(|p| p.name == *name).and_then(|p| p.spec.memory).unwrap_or(default);
+        let new: Vec<u64> = scene.plan.make.iter().map(|(name, _)| limit(name)).collect();
+        match memory::host().and_then(|host| memory::refuse(host, &new)) {
+            None => Ok(()),
+            Some(why) => Err(StepError::new(
+                &why,
+                "lower `memory` or the number of instances, or set `[deploy] strategy = \"stop-start\"`",
+            )),
+        }
+    }
+
+    async fn run_release_command(&self, deploy: &Deploy, scene: &Scene) -> Result<(), StepError> {
+        let Some(command) = scene.release.release_command() else { return Ok(()) };
+        match self.release_command(deploy, &scene.app, &scene.release, command).await? {
+            CommandEnd::Done => Ok(()),
+            CommandEnd::Failed { why, last_lines } => {
+                Err(StepError::Failed { why, last_lines, next: "mend the release command and push again".to_owned() })
+            }
+        }
+    }
+
+    async fn start(&self, deploy: &Deploy) -> Result<Next, StepError> {
+        let scene = self.scene(deploy).await?;
+        if scene.release.manifest.deploy.strategy == Strategy::StopStart && !matches!(deploy.origin, Origin::Scale) {
+            self.make_room(deploy, &scene.app, &scene.plan).await?;
+        }
+        for row in scene.made_web(deploy) {
+            self.instances.register(row).await?;
+            self.instances.open(row);
+        }
+        Ok(Next::Move(State::Probing))
+    }
+
+    async fn probe(&self, deploy: &Deploy) -> Result<Next, StepError> {
+        let scene = self.scene(deploy).await?;
+        let host = self.own_host(&scene.app);
+        let waited = UnixMillis::now().since(deploy.entered_at);
+        for row in scene.made_web(deploy) {
+            // A daemon that was restarted since the gate was opened, or a dialer, does not know of it.
+            self.instances.open_quietly(row);
+            if !self.instances.is_registered(row) {
+                self.instances.register(row).await?;
+            }
+            let Some(process) = scene.process(row) else { continue };
+            let health = &process.spec.health;
+            match self.instances.probe(row, health, &host).await {
+                Verdict::Healthy => {}
+                Verdict::Ended { why, last_lines } => {
+                    let why = format!("{} {why} before it was healthy", row.label());
+                    return Err(StepError::Failed {
+                        why,
+                        last_lines,
+                        next: format!("paas logs -a {} -p {}", deploy.app, row.label()),
+                    });
+                }
+                Verdict::NotYet { .. } if waited < health.grace => return Ok(Next::Wait(pause(waited))),
+                Verdict::NotYet { why } => {
+                    let why =
+                        format!("{} was not healthy within {}: {why}", row.label(), humantime::format_duration(health.grace));
+                    let last_lines = self.last_lines(row).await;
+                    let next = format!(
+                        "paas logs -a {} -p {}; a slow boot needs a longer `grace` under [processes.web.health]",
+                        deploy.app,
+                        row.label()
+                    );
+                    return Err(StepError::Failed { why, last_lines, next });
+                }
+            }
+        }
+        crash::point(Point::ProbePassed);
+        Ok(Next::Move(State::Shifting))
+    }
+
+    async fn shift(&self, deploy: &Deploy) -> Result<Next, StepError> {
+        let scene = self.scene(deploy).await?;
+        if self.too_many_generations(&scene.instances).await? {
+            return Ok(Next::Wait(Duration::from_millis(200)));
+        }
+        let mut live: Vec<_> = scene.made(deploy).iter().map(|i| i.id).collect();
+        live.extend(&scene.plan.keep);
+        let config = match deploy.origin {
+            Origin::Rollback { .. } => Some(self.store.release_config(scene.app.id, scene.release.number).await?),
+            _ => None,
+        };
+        self.note_counts(&scene.plan.retire);
+        self.publisher.commit(deploy, &scene.release, &live, &scene.plan.retire, config.as_ref()).await?;
+        Ok(Next::Moved)
+    }
+}
+
+/// Fast at first, for apps that boot in no time; slower the longer it takes.
+fn pause(waited: Duration) -> Duration {
+    (waited / 10).clamp(Duration::from_millis(5), Duration::from_secs(1))
+}

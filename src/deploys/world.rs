@@ -1,0 +1,129 @@
+//! The handles that deploying needs, made once by the daemon.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::base::clock::UnixMillis;
+use crate::builds::Builder;
+use crate::config::HostConfig;
+use crate::deploys::feed::Feeds;
+use crate::docker::Docker;
+use crate::git::keys::{ExportError, PublicKey};
+use crate::git::{self, Repos};
+use crate::instances::lifecycle::Instances;
+use crate::logs::LogStore;
+use crate::model::app::App;
+use crate::model::deploy::RequestCounts;
+use crate::names::{DeployId, Hostname, InstanceId, KeyId};
+use crate::routes::publisher::Publisher;
+use crate::routes::table;
+use crate::store::{Store, StoreError};
+use crate::workers::Crew;
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error("finding this binary")]
+    Exe(#[source] std::io::Error),
+}
+
+pub struct World {
+    pub config: Arc<HostConfig>,
+    pub install: String,
+    pub store: Store,
+    pub docker: Docker,
+    pub builder: Builder,
+    pub instances: Arc<Instances>,
+    pub publisher: Arc<Publisher>,
+    pub repos: Repos,
+    pub logs: Arc<LogStore>,
+    pub feeds: Feeds,
+    pub crew: Crew,
+    pub build_slots: Semaphore,
+    pub wakeups: Wakeups,
+    pub cancels: Cancels,
+    /// Counts of old targets when traffic moved away from them, until they are gone.
+    pub counts_before: Mutex<BTreeMap<InstanceId, RequestCounts>>,
+    /// One addition to a deploy's counts at a time.
+    pub counts_turn: tokio::sync::Mutex<()>,
+    /// One export of the keys at a time, so that the last one written is the newest.
+    pub keys_turn: tokio::sync::Mutex<()>,
+    /// The last number given by `serial`.
+    pub last_serial: AtomicU64,
+}
+
+impl World {
+    /// A number that no earlier call of this installation gave, as it starts from the clock: for names that must not meet.
+    pub fn serial(&self) -> u64 {
+        let now = u64::try_from(UnixMillis::now().0).unwrap_or(0);
+        let next = |last: u64| Some(now.max(last + 1));
+        // Relaxed: only the number itself must be unique.
+        self.last_serial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_or(now, |last| now.max(last + 1))
+    }
+
+    /// Writes the file that sshd reads, from the keys in the store.
+    pub async fn export_keys(&self) -> Result<(), KeysError> {
+        let _turn = self.keys_turn.lock().await;
+        let keys = self.store.keys().await?;
+        let keys: Vec<(KeyId, PublicKey)> = keys.iter().map(|k| (k.id, PublicKey::known(&k.algorithm, &k.blob))).collect();
+        let exe = std::env::current_exe().map_err(KeysError::Exe)?;
+        let lines = keys.iter().map(|(id, key)| (*id, key));
+        Ok(git::keys::export(&self.config.authorized_keys(), &exe, &self.config.file, lines)?)
+    }
+
+    /// The host under which an app is asked for its health and shown to people: its first own domain, else `<app>.<host domain>`.
+    pub fn own_host(&self, app: &App) -> Hostname {
+        table::own_host(&app.name, self.config.domain.as_ref()).expect("an app name is a DNS label")
+    }
+
+    /// The URLs of an app. Ports other than 80 are those of the connected proxy.
+    pub async fn urls(&self, app: &App) -> Vec<String> {
+        let port = self.publisher.proxies.listening().first().map_or(80, std::net::SocketAddr::port);
+        let suffix = if port == 80 { String::new() } else { format!(":{port}") };
+        let domains = self.store.domains().await.unwrap_or_default();
+        let added = domains.into_iter().filter(|d| d.app == app.name && d.redirect_to.is_none()).map(|d| d.host);
+        added.chain([self.own_host(app)]).map(|host| format!("http://{host}{suffix}")).collect()
+    }
+}
+
+/// Wakes the driver of an app. A wake-up that comes before the wait is not lost (`Notify` keeps one permit).
+#[derive(Default)]
+pub struct Wakeups {
+    by_app: Mutex<BTreeMap<i64, Arc<Notify>>>,
+}
+
+impl Wakeups {
+    pub fn of(&self, app_id: i64) -> Arc<Notify> {
+        self.by_app.lock().expect("no code panics while it holds this lock").entry(app_id).or_default().clone()
+    }
+
+    pub fn wake(&self, app_id: i64) {
+        self.of(app_id).notify_one();
+    }
+}
+
+/// Tells a running step that its deploy is to end. The row's `cancel_asked` is what counts after a restart.
+#[derive(Default)]
+pub struct Cancels {
+    by_deploy: Mutex<BTreeMap<DeployId, watch::Sender<bool>>>,
+}
+
+impl Cancels {
+    pub fn watch(&self, deploy: DeployId) -> watch::Receiver<bool> {
+        self.by_deploy.lock().expect("no code panics while it holds this lock").entry(deploy).or_default().subscribe()
+    }
+
+    pub fn cancel(&self, deploy: DeployId) {
+        self.by_deploy.lock().expect("no code panics while it holds this lock").entry(deploy).or_default().send_replace(true);
+    }
+
+    pub fn forget(&self, deploy: DeployId) {
+        self.by_deploy.lock().expect("no code panics while it holds this lock").remove(&deploy);
+    }
+}

@@ -1,0 +1,310 @@
+//! The acts on one instance. Each looks before it makes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::base::crash::{self, Point};
+use crate::config::HostConfig;
+use crate::docker::{ContainerState, Docker, DockerError, ImageInfo, NetworkSpec};
+use crate::instances::link::{LinkError, Links};
+use crate::instances::net;
+use crate::instances::spec::{self, Place, SpecError};
+use crate::logs::{Kind, Source};
+use crate::model::app::App;
+use crate::model::instance::Instance;
+use crate::model::release::{Config, Process, Release};
+use crate::names::{AppName, DeployId, InstanceId};
+use crate::store::{NewInstance, Store, StoreError};
+use crate::wire::dialer::{DialClient, DialFailure};
+
+/// How long init may take from `docker start` to its first word. Far above what was seen (under 0.3 s); a loaded host is slow.
+const INIT_LIMIT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("the image `{0}` of this release is gone; deploy the commit again")]
+    ImageGone(String),
+    #[error("{act}: {source}")]
+    Io { act: String, source: std::io::Error },
+    #[error("registering {label} with the dialer: {source}")]
+    Dial { label: String, source: DialFailure },
+    #[error("{label} was started, but its init did not report within {} s: {state}", INIT_LIMIT.as_secs())]
+    InitSilent { label: String, state: String },
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the container of {0} does not run")]
+    NotRunning(String),
+}
+
+/// The handles that instances need. Cheap to share.
+pub struct Instances {
+    pub config: Arc<HostConfig>,
+    pub store: Store,
+    pub docker: Docker,
+    pub links: Arc<Links>,
+    pub dial: DialClient,
+    /// The uuid of this installation.
+    pub install: String,
+    /// The folder `bin/<sha256>/` whose binary new instances use.
+    pub bin: PathBuf,
+    /// The namespace that each target was last registered with: another one means that the container was started anew.
+    pub registered: Mutex<BTreeMap<InstanceId, PathBuf>>,
+}
+
+impl Instances {
+    /// The image of a release with what it says about running.
+    pub async fn image(&self, release: &Release) -> Result<ImageInfo, InstanceError> {
+        let found = self.docker.image(&release.image.id).await?;
+        found.ok_or_else(|| InstanceError::ImageGone(release.image.tag.clone()))
+    }
+
+    /// The app's network, made if it is not there.
+    pub async fn network(&self, app: &App) -> Result<(), InstanceError> {
+        let (subnet4, gateway4) = net::subnet4(self.config.docker.subnets.0, app.subnet);
+        // Where the kernel has no IPv6 Docker cannot give an interface an address of it.
+        let has_ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+        let spec = NetworkSpec {
+            name: spec::network_name(&self.install, &app.name),
+            subnet4,
+            gateway4,
+            subnet6: has_ipv6.then(|| net::subnet6(&self.install, app.subnet)),
+            app: app.name.to_string(),
+        };
+        self.docker.ensure_network(&spec).await?;
+        crash::point(Point::NetworkMade);
+        Ok(())
+    }
+
+    /// Records, creates and starts one instance behind its gate. Every part is found and adopted if an earlier try made it.
+    pub async fn create_gated(
+        &self,
+        app: &App,
+        release: &Release,
+        config: &Config,
+        process: &Process,
+        new: &NewInstance,
+        image: &ImageInfo,
+    ) -> Result<Instance, InstanceError> {
+        let row = self.store.instance_ensure(new).await?;
+        crash::point(Point::InstanceRecorded);
+        self.start_gated(app, release, config, process, &row, image).await?;
+        Ok(self.store.instance(row.id).await?.unwrap_or(row))
+    }
+
+    /// The container of a row that exists, created if it is not there and started if it does not run; its gate is as the link remembers it.
+    pub async fn start_gated(
+        &self,
+        app: &App,
+        release: &Release,
+        config: &Config,
+        process: &Process,
+        row: &Instance,
+        image: &ImageInfo,
+    ) -> Result<(), InstanceError> {
+        let own = self.config.instance_dir(row.id);
+        self.listen(row)?;
+        let place = Place {
+            install: &self.install,
+            app,
+            release,
+            config,
+            deploy: row.deploy,
+            process,
+            instance: Some(row.id),
+            index: row.index,
+            port: row.port,
+            image,
+            bin: self.bin.clone(),
+            own,
+            limits: &self.config.limits,
+        };
+        let container = self.docker.create(&spec::instance(&place)?).await?;
+        if row.container.as_deref() != Some(&container) {
+            self.store.instance_container(row.id, &container).await?;
+        }
+        crash::point(Point::InstanceCreated);
+        self.docker.start(&container).await?;
+        crash::point(Point::InstanceStarted);
+        Ok(())
+    }
+
+    /// Waits until the instance's init has reported: image, mounts, user and argv are then known to be good.
+    pub async fn wait_for_init(&self, row: &Instance) -> Result<(), InstanceError> {
+        if self.links.wait(row.id, |state| state.connected, INIT_LIMIT).await.is_ok() {
+            return Ok(());
+        }
+        let state = match self.state(row).await? {
+            None => "its container is gone".to_owned(),
+            Some(c) if c.running => "its container runs".to_owned(),
+            Some(c) => format!("its container is {:?} with exit code {}", c.status, c.exit_code),
+        };
+        Err(InstanceError::InitSilent { label: row.label(), state })
+    }
+
+    pub async fn state(&self, row: &Instance) -> Result<Option<ContainerState>, InstanceError> {
+        Ok(self.docker.inspect(&self.container_name(row)).await?)
+    }
+
+    /// Makes the socket that the instance's init talks to; it may be there already.
+    pub fn listen(&self, row: &Instance) -> Result<(), InstanceError> {
+        let source = Source {
+            app: row.app.clone(),
+            kind: Kind::App,
+            process: Some(row.process.clone()),
+            instance: Some(row.id),
+            index: Some(row.index),
+            release: Some(row.release),
+        };
+        Ok(self.links.listen(row.id, source)?)
+    }
+
+    pub fn container_name(&self, row: &Instance) -> String {
+        spec::container_name(&self.install, &row.app, row.deploy, row.process.as_str(), row.index)
+    }
+
+    /// Opens the gate; an open one stays open.
+    pub fn open(&self, row: &Instance) {
+        self.open_quietly(row);
+        crash::point(Point::GateOpened);
+    }
+
+    /// Tells the dialer the way into the instance's network namespace as it is now.
+    pub async fn register(&self, row: &Instance) -> Result<(), InstanceError> {
+        let state = self.state(row).await?.filter(|c| c.running).ok_or_else(|| InstanceError::NotRunning(row.label()))?;
+        let key = state.sandbox_key.ok_or_else(|| InstanceError::NotRunning(row.label()))?;
+        let registered = self.dial.register(row.id, key.clone(), row.port).await;
+        registered.map_err(|source| InstanceError::Dial { label: row.label(), source })?;
+        self.keys().insert(row.id, key);
+        crash::point(Point::TargetRegistered);
+        Ok(())
+    }
+
+    /// Opens the gate without passing the deploy's crash point: the instance serves already.
+    pub fn open_quietly(&self, row: &Instance) {
+        if let Err(e) = self.links.open(row.id) {
+            tracing::warn!(app = %row.app, instance = %row.id, "opening the gate of {}: {e}", row.label());
+        }
+    }
+
+    /// Does the dialer reach the container that runs now? Others than `web` need no way in.
+    pub async fn reachable(&self, row: &Instance, state: &ContainerState) -> bool {
+        if !row.takes_requests() {
+            return true;
+        }
+        let same = state.sandbox_key.is_some() && self.keys().get(&row.id) == state.sandbox_key.as_ref();
+        same && self.dial.list().await.is_ok_and(|targets| targets.contains(&row.id))
+    }
+
+    /// Was the way into this instance registered by this daemon?
+    pub fn is_registered(&self, row: &Instance) -> bool {
+        self.keys().contains_key(&row.id)
+    }
+
+    fn keys(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceId, PathBuf>> {
+        self.registered.lock().expect("no code panics while it holds the registered keys")
+    }
+
+    /// Sends the stop signal and does not wait; init kills the app at the limit.
+    pub fn term(&self, row: &Instance, signal: &str, limit: Duration) {
+        // An init that is not connected is told when it connects; one that never does is stopped by the engine.
+        let _ = self.links.stop(row.id, signal_number(signal), limit);
+    }
+
+    /// Waits until the container has ended, at most `limit`.
+    pub async fn wait_ended(&self, row: &Instance, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.docker.wait(&self.container_name(row))).await;
+    }
+
+    /// Sends the stop signal and waits until the container has ended, by force after `limit`. The container stays.
+    pub async fn stop(&self, row: &Instance, signal: &str, limit: Duration) -> Result<(), InstanceError> {
+        self.term(row, signal, limit);
+        let name = self.container_name(row);
+        // Init kills the app at the limit; Docker's own kill is for an init that does not answer.
+        let ended = tokio::time::timeout(limit + Duration::from_secs(2), self.docker.wait(&name)).await;
+        match ended {
+            Ok(Ok(_)) | Ok(Err(DockerError::NotFound(_))) => Ok(()),
+            Ok(Err(e)) => Err(e.into()),
+            Err(_) => Ok(self.docker.stop(&name, Duration::from_secs(1)).await?),
+        }
+    }
+
+    /// Removes the container, its folder, its way in and its row.
+    pub async fn remove(&self, row: &Instance) -> Result<(), InstanceError> {
+        self.docker.remove(&self.container_name(row)).await?;
+        if row.takes_requests()
+            && let Err(e) = self.dial.unregister(row.id).await
+        {
+            // The dialer also forgets what the daemon no longer lists; a dead dialer must not keep a container alive.
+            tracing::warn!(app = %row.app, instance = %row.id, "unregistering: {e}");
+        }
+        self.keys().remove(&row.id);
+        self.links.forget(row.id);
+        let own = self.config.instance_dir(row.id);
+        match tokio::fs::remove_dir_all(&own).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(InstanceError::Io { act: format!("removing `{}`", own.display()), source: e });
+            }
+            _ => {}
+        }
+        self.store.instance_forget(row.id).await?;
+        Ok(())
+    }
+
+    /// Removes the container of a deploy's release command; missing is fine.
+    pub async fn remove_one_off(&self, app: &AppName, deploy: DeployId) -> Result<(), InstanceError> {
+        Ok(self.docker.remove(&spec::container_name(&self.install, app, deploy, "release", 1)).await?)
+    }
+
+    /// Removes the `run` containers that an earlier daemon left: nobody is attached to them any more.
+    pub async fn remove_orphaned_runs(&self) -> Result<(), InstanceError> {
+        for container in self.docker.list_ours().await? {
+            let is_run = container.labels.get("paas.process").is_some_and(|p| p == "run");
+            let app = container.labels.get("paas.app").map(String::as_str).unwrap_or_default();
+            if is_run && container.name.starts_with(&format!("{}-{app}-run-", spec::prefix(&self.install))) {
+                self.docker.remove(&container.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes one-off containers of an app that is going (the release command, `run`): ours by label and by name.
+    pub async fn remove_strays(&self, app: &AppName) -> Result<(), InstanceError> {
+        let start = format!("{}-{app}-", spec::prefix(&self.install));
+        for container in self.docker.list_ours().await? {
+            let of_app = container.labels.get("paas.app").is_some_and(|name| name == app.as_str());
+            if of_app && container.name.starts_with(&start) {
+                self.docker.remove(&container.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the app's network; missing is fine.
+    pub async fn remove_network(&self, app: &AppName) -> Result<(), InstanceError> {
+        Ok(self.docker.remove_network(&spec::network_name(&self.install, app)).await?)
+    }
+
+    /// The dialer's targets that no row wants any more are dropped.
+    pub async fn prune_targets(&self, wanted: &[InstanceId]) -> Result<(), DialFailure> {
+        for target in self.dial.list().await? {
+            if !wanted.contains(&target) {
+                self.dial.unregister(target).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of a signal that the manifest names; the manifest's own check has refused unknown ones.
+fn signal_number(name: &str) -> i32 {
+    use std::str::FromStr;
+    nix::sys::signal::Signal::from_str(name).map_or(nix::sys::signal::Signal::SIGTERM as i32, |s| s as i32)
+}

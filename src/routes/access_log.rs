@@ -1,0 +1,100 @@
+//! Access lines of the proxies → the app's log, as process `router`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+
+use crate::base::clock::UnixMillis;
+use crate::logs::{Kind, LineWriter, LogStore, Source, Stream};
+use crate::names::AppName;
+use crate::wire::proxy::AccessLine;
+
+/// Writes access lines; one writer per app, opened at its first line.
+pub struct AccessLog {
+    logs: Arc<LogStore>,
+    writers: Mutex<BTreeMap<AppName, Arc<LineWriter>>>,
+    /// How many lines each proxy process says it has lost; the difference is told in the log.
+    lost: Mutex<BTreeMap<String, u64>>,
+}
+
+impl AccessLog {
+    pub fn new(logs: Arc<LogStore>) -> Self {
+        Self { logs, writers: Mutex::default(), lost: Mutex::default() }
+    }
+
+    /// Takes a batch of one proxy process and its cumulative count of lost lines.
+    pub fn write(&self, lines: &[AccessLine], lost: u64, generation: &str) {
+        let newly_lost = {
+            let mut all = self.lost.lock().expect("no code panics while it holds this lock");
+            let before = all.insert(generation.to_owned(), lost).unwrap_or(0);
+            lost.saturating_sub(before)
+        };
+        for line in lines {
+            if let Some(app) = &line.app {
+                self.line(app, line.at, &text(line));
+            }
+        }
+        // The proxy does not know any more whose lines they were: every app that is in this batch is told.
+        let told: BTreeSet<&AppName> = lines.iter().filter_map(|l| l.app.as_ref()).filter(|_| newly_lost > 0).collect();
+        for app in told {
+            let text = format!("at=warn lost={newly_lost} desc=\"access lines were lost while the daemon was away or slow\"");
+            self.line(app, UnixMillis::now(), &text);
+        }
+    }
+
+    fn line(&self, app: &AppName, at: UnixMillis, text: &str) {
+        let mut writers = self.writers.lock().expect("no code panics while it holds this lock");
+        if !writers.contains_key(app) {
+            match self.logs.writer(&Source::of_kind(app.clone(), Kind::Router)) {
+                Ok(writer) => drop(writers.insert(app.clone(), writer)),
+                Err(e) => return tracing::warn!(%app, "the app's access log cannot be written: {e}"),
+            }
+        }
+        writers[app].line_at(at, Stream::Stdout, text);
+    }
+
+    /// The app is gone; so is its writer.
+    pub fn forget(&self, app: &AppName) {
+        self.writers.lock().expect("no code panics while it holds this lock").remove(app);
+    }
+}
+
+/// One line in the manner of Heroku's router: `at=info method=GET path="/" host=… status=200 …`.
+fn text(line: &AccessLine) -> String {
+    let level = if line.status >= 500 { "error" } else { "info" };
+    let mut text = format!(
+        "at={level} method={} path={:?} host={} fwd=\"{}\" status={} bytes={} in={} service={:.1}ms request_id={}",
+        line.method,
+        line.path,
+        line.host,
+        line.client,
+        line.status,
+        line.bytes_out,
+        line.bytes_in,
+        millis(line.micros_total),
+        line.request_id,
+    );
+    if let Some(first) = line.micros_first_byte {
+        let _ = write!(text, " first={:.1}ms", millis(first));
+    }
+    if let Some(target) = line.target {
+        let _ = write!(text, " target={target}");
+    }
+    if line.held_ms > 0 {
+        let _ = write!(text, " held={}ms", line.held_ms);
+    }
+    if line.retries > 0 {
+        let _ = write!(text, " retries={}", line.retries);
+    }
+    if let Some(error) = &line.error {
+        let _ = write!(text, " error={error:?}");
+    }
+    text
+}
+
+fn millis(micros: u64) -> f64 {
+    // Durations of requests are far below 2^52 µs.
+    #[allow(clippy::cast_precision_loss)]
+    let micros = micros as f64;
+    micros / 1000.0
+}

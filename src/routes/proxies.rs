@@ -1,0 +1,258 @@
+//! The proxies that are connected: what each has prepared, activated and counted. Several live at once during an upgrade.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+
+use crate::names::{AppName, InstanceId};
+use crate::routes::access_log::AccessLog;
+use crate::wire::frame;
+use crate::wire::proxy::{FromProxy, Snapshot, TargetCounts, ToProxy, VERSION};
+
+/// A proxy that sends more than this in one message is not ours.
+const MESSAGE_LIMIT: usize = 16 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyTrouble {
+    #[error("the proxy is not connected (is `paas proxy` running?)")]
+    NoProxy,
+    #[error("the proxy refused the new routes: {0}")]
+    Rejected(String),
+    #[error("the proxy did not answer in {} s", .0.as_secs())]
+    Silent(Duration),
+}
+
+/// One connected proxy process.
+struct Connected {
+    to: mpsc::UnboundedSender<ToProxy>,
+    generation: String,
+    prepared: u64,
+    rejected: Option<(u64, String)>,
+    activated: u64,
+    drained: BTreeSet<InstanceId>,
+    listening: Vec<SocketAddr>,
+}
+
+#[derive(Default)]
+struct Inner {
+    connected: BTreeMap<u64, Connected>,
+    next_id: u64,
+    /// What a proxy that connects now is told.
+    current: Option<Arc<Snapshot>>,
+    /// Cumulative counts by proxy process; those of a dead one stay until the target is forgotten.
+    counts: BTreeMap<String, BTreeMap<InstanceId, TargetCounts>>,
+}
+
+/// All proxies. Cheap to clone through Arc; no lock is held across an await.
+pub struct Proxies {
+    inner: Mutex<Inner>,
+    /// Bumped at every change, so that waiters look again.
+    changed: watch::Sender<u64>,
+    log: AccessLog,
+}
+
+impl Proxies {
+    pub fn new(log: AccessLog) -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), changed: watch::channel(0).0, log })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no code panics while it holds the lock of the proxies")
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Talks to one proxy until it goes. Cancel-safe: no; ends by itself when the stream does.
+    pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) {
+        let (mut from, mut to) = tokio::io::split(Box::pin(stream));
+        let hello = frame::read::<FromProxy>(&mut from, MESSAGE_LIMIT).await;
+        let Ok(Some(FromProxy::Hello { version: VERSION, generation, listening, pid, .. })) = hello else {
+            tracing::warn!("a proxy did not say hello in a version we know; it is closed");
+            return;
+        };
+        tracing::info!(pid, generation, "proxy connected");
+        let (sender, mut outbox) = mpsc::unbounded_channel();
+        let id = self.enter(sender, generation.clone(), listening);
+        let sending = async {
+            while let Some(message) = outbox.recv().await {
+                if frame::write(&mut to, &message).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let receiving = async {
+            while let Ok(Some(message)) = frame::read::<FromProxy>(&mut from, MESSAGE_LIMIT).await {
+                self.take(id, &generation, message);
+            }
+        };
+        // Either side ending means that the proxy is gone; it connects again by itself.
+        tokio::select! { () = sending => {}, () = receiving => {} }
+        self.lock().connected.remove(&id);
+        self.bump();
+        tracing::warn!(pid, generation, "proxy disconnected");
+    }
+
+    fn enter(&self, to: mpsc::UnboundedSender<ToProxy>, generation: String, listening: Vec<SocketAddr>) -> u64 {
+        let mut inner = self.lock();
+        let id = inner.next_id;
+        inner.next_id += 1;
+        if let Some(current) = &inner.current {
+            send(&to, ToProxy::Prepare(Snapshot::clone(current)));
+            send(&to, ToProxy::Activate { version: current.version });
+        }
+        let drained = BTreeSet::new();
+        inner.connected.insert(id, Connected { to, generation, prepared: 0, rejected: None, activated: 0, drained, listening });
+        drop(inner);
+        self.bump();
+        id
+    }
+
+    fn take(&self, id: u64, generation: &str, message: FromProxy) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(proxy) = inner.connected.get_mut(&id) else { return };
+        match message {
+            FromProxy::Hello { .. } => {}
+            FromProxy::Prepared { version } => proxy.prepared = version,
+            FromProxy::Rejected { version, why } => proxy.rejected = Some((version, why)),
+            FromProxy::Activated { version } => proxy.activated = version,
+            FromProxy::DrainEnded { target, .. } => {
+                proxy.drained.insert(target);
+            }
+            FromProxy::Counts(counts) => {
+                let of = inner.counts.entry(generation.to_owned()).or_default();
+                of.extend(counts.into_iter().map(|c| (c.target, c)));
+            }
+            FromProxy::Access { lines, lost } => self.log.write(&lines, lost, generation),
+        }
+        self.bump();
+    }
+
+    /// Waits until `done` holds for what is connected. Cancel-safe: yes, reads only.
+    async fn wait<T>(&self, limit: Duration, mut done: impl FnMut(&Inner) -> Option<T>) -> Option<T> {
+        let mut changes = self.changed.subscribe();
+        let waiting = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(found) = done(&self.lock()) {
+                    return found;
+                }
+                // The sender lives in `self`, so this cannot fail.
+                let _ = changes.changed().await;
+            }
+        };
+        tokio::time::timeout(limit, waiting).await.ok()
+    }
+
+    /// Lets every connected proxy validate `snapshot`. With `required`, at least one has to be there.
+    pub async fn prepare(&self, snapshot: &Arc<Snapshot>, required: bool) -> Result<(), ProxyTrouble> {
+        const LIMIT: Duration = Duration::from_secs(10);
+        if required {
+            self.wait(LIMIT, |inner| (!inner.connected.is_empty()).then_some(())).await.ok_or(ProxyTrouble::NoProxy)?;
+        }
+        let mut asked = BTreeSet::new();
+        for (id, proxy) in &mut self.lock().connected {
+            proxy.rejected = None;
+            send(&proxy.to, ToProxy::Prepare(Snapshot::clone(snapshot)));
+            asked.insert(*id);
+        }
+        let version = snapshot.version;
+        let answered = self.wait(LIMIT, |inner| {
+            let refused = inner.connected.values().find_map(|p| p.rejected.as_ref().filter(|(v, _)| *v == version));
+            if let Some((_, why)) = refused {
+                return Some(Err(ProxyTrouble::Rejected(why.clone())));
+            }
+            // One that came after the question gets the snapshot with its activation.
+            let mut open = inner.connected.iter().filter(|(id, _)| asked.contains(id));
+            open.all(|(_, p)| p.prepared == version).then_some(Ok(()))
+        });
+        answered.await.unwrap_or(Err(ProxyTrouble::Silent(LIMIT)))
+    }
+
+    /// Makes `snapshot` the current one and waits until every connected proxy acts by it. It is current even when one is silent:
+    /// that one gets it when it connects again.
+    pub async fn activate(&self, snapshot: Arc<Snapshot>) -> Result<(), ProxyTrouble> {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let version = snapshot.version;
+        {
+            let mut inner = self.lock();
+            let inner = &mut *inner;
+            for proxy in inner.connected.values_mut() {
+                // A proxy that came after prepare was sent has not seen this one.
+                if proxy.prepared != version {
+                    send(&proxy.to, ToProxy::Prepare(Snapshot::clone(&snapshot)));
+                }
+                send(&proxy.to, ToProxy::Activate { version });
+                proxy.drained.retain(|id| snapshot.targets.iter().any(|t| t.id == *id && t.drain.is_some()));
+            }
+            inner.current = Some(snapshot);
+        }
+        let all = self.wait(LIMIT, |inner| inner.connected.values().all(|p| p.activated >= version).then_some(()));
+        all.await.ok_or(ProxyTrouble::Silent(LIMIT))
+    }
+
+    /// Waits until every connected proxy (and at least one) has said that nothing of `target` is in flight. False: not within `limit`.
+    pub async fn drained(&self, target: InstanceId, limit: Duration) -> bool {
+        let all = |inner: &Inner| {
+            let proxies = &inner.connected;
+            (!proxies.is_empty() && proxies.values().all(|p| p.drained.contains(&target))).then_some(())
+        };
+        self.wait(limit, all).await.is_some()
+    }
+
+    /// The counts of one target over all proxy processes.
+    pub fn counts(&self, target: InstanceId) -> TargetCounts {
+        sum(&self.lock(), target)
+    }
+
+    pub fn forget(&self, target: InstanceId) {
+        let mut inner = self.lock();
+        let live: BTreeSet<String> = inner.connected.values().map(|p| p.generation.clone()).collect();
+        for counts in inner.counts.values_mut() {
+            counts.remove(&target);
+        }
+        inner.counts.retain(|generation, counts| live.contains(generation) || !counts.is_empty());
+    }
+
+    /// The app is gone: its access log is closed.
+    pub fn forget_app(&self, app: &AppName) {
+        self.log.forget(app);
+    }
+
+    /// Where the connected proxies listen.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        let all: BTreeSet<SocketAddr> = self.lock().connected.values().flat_map(|p| p.listening.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
+    pub fn connected(&self) -> usize {
+        self.lock().connected.len()
+    }
+}
+
+fn send(to: &mpsc::UnboundedSender<ToProxy>, message: ToProxy) {
+    // A closed channel means that the proxy is going; its task removes it.
+    let _ = to.send(message);
+}
+
+fn sum(inner: &Inner, target: InstanceId) -> TargetCounts {
+    let live: BTreeSet<&String> = inner.connected.values().map(|p| &p.generation).collect();
+    let mut total = TargetCounts::zero(target);
+    for (generation, counts) in &inner.counts {
+        if let Some(counts) = counts.get(&target) {
+            total.add(counts);
+            if !live.contains(generation) {
+                // A process that is gone has nothing in flight any more.
+                total.in_flight -= counts.in_flight;
+                total.streams -= counts.streams;
+            }
+        }
+    }
+    total
+}

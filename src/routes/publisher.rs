@@ -1,0 +1,123 @@
+//! The one publisher: reads what the store says, and takes the proxies from one snapshot to the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Mutex;
+
+use crate::base::crash::{self, Point};
+use crate::config::HostConfig;
+use crate::model::deploy::Deploy;
+use crate::model::release::{Config, Release};
+use crate::names::InstanceId;
+use crate::routes::proxies::{Proxies, ProxyTrouble};
+use crate::routes::table::{self, AppView, InstanceView, Pending, View};
+use crate::store::{Commit, Store, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Proxy(#[from] ProxyTrouble),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub struct Publisher {
+    store: Store,
+    config: Arc<HostConfig>,
+    pub proxies: Arc<Proxies>,
+    /// Serialises prepare → commit → activate over all apps; holds the last number that was tried, so that none is used twice.
+    turn: Mutex<u64>,
+    /// A publish has failed: the next look tries again.
+    dirty: AtomicBool,
+}
+
+impl Publisher {
+    pub fn new(store: Store, config: Arc<HostConfig>, proxies: Arc<Proxies>) -> Arc<Self> {
+        Arc::new(Self { store, config, proxies, turn: Mutex::new(0), dirty: AtomicBool::new(false) })
+    }
+
+    /// Takes the proxies to what the store says now. With no proxy connected the snapshot waits for one.
+    /// Cancel-safe: no; a half-done publish is repeated by the next one.
+    pub async fn publish(&self) -> Result<(), PublishError> {
+        let published = self.publish_now().await;
+        // Relaxed: a hint for the next look, nothing is published by it.
+        self.dirty.store(published.is_err(), Ordering::Relaxed);
+        published
+    }
+
+    /// Has a publish failed since the last good one?
+    pub fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    async fn publish_now(&self) -> Result<(), PublishError> {
+        let mut turn = self.turn.lock().await;
+        let version = self.next(&mut turn).await?;
+        let snapshot = Arc::new(table::snapshot(&self.view().await?, version));
+        self.proxies.prepare(&snapshot, false).await?;
+        self.store.snapshot_set(version).await?;
+        self.proxies.activate(snapshot).await?;
+        Ok(())
+    }
+
+    /// The commit point of a deploy: the proxies validate the routes as they will be, the store commits, the proxies activate.
+    /// An error before the store's commit leaves everything as it was; after it there is none, as a silent proxy gets the snapshot later.
+    pub async fn commit(
+        &self,
+        deploy: &Deploy,
+        release: &Release,
+        live: &[InstanceId],
+        retire: &[InstanceId],
+        config: Option<&Config>,
+    ) -> Result<(), PublishError> {
+        let mut turn = self.turn.lock().await;
+        let version = self.next(&mut turn).await?;
+        let mut view = self.view().await?;
+        let pending = Pending {
+            app_id: deploy.app_id,
+            live: live.to_vec(),
+            retire: retire.to_vec(),
+            domains: release.manifest.domains.clone(),
+        };
+        table::apply(&mut view, &pending);
+        let snapshot = Arc::new(table::snapshot(&view, version));
+        self.proxies.prepare(&snapshot, true).await?;
+        crash::point(Point::SnapshotPrepared);
+        crash::point(Point::BeforeMoveLive);
+        self.store.commit_live(deploy, &Commit { release, live, retire, config, snapshot: version }).await?;
+        crash::point(Point::AfterMoveLive);
+        if let Err(silent) = self.proxies.activate(snapshot).await {
+            tracing::warn!(app = %deploy.app, deploy = %deploy.id, "{silent}; it gets the routes when it answers again");
+        }
+        crash::point(Point::SnapshotActivated);
+        Ok(())
+    }
+
+    async fn next(&self, last: &mut u64) -> Result<u64, StoreError> {
+        *last = self.store.snapshot_number().await?.max(*last) + 1;
+        Ok(*last)
+    }
+
+    async fn view(&self) -> Result<View, StoreError> {
+        let mut apps = Vec::new();
+        let instances = self.store.instances().await?;
+        for app in self.store.apps().await?.into_iter().filter(|a| !a.destroying) {
+            let mut views = Vec::new();
+            for row in instances.iter().filter(|i| i.app_id == app.id) {
+                let release = self.store.release(app.id, row.release).await?;
+                let deploy = &release.manifest.deploy;
+                views.push(InstanceView {
+                    row: row.clone(),
+                    commit: release.commit.clone(),
+                    drain: deploy.drain,
+                    drain_streams: deploy.drain_streams,
+                });
+            }
+            apps.push(AppView { app_id: app.id, name: app.name, held: app.held_by.is_some(), instances: views });
+        }
+        let mut domains = self.store.domains().await?;
+        domains.retain(|d| apps.iter().any(|a| a.name == d.app));
+        Ok(View { apps, domains, base: self.config.domain.clone(), commit_header: self.config.proxy.commit_header })
+    }
+}

@@ -1,0 +1,133 @@
+//! Rows → snapshot. Pure: no clock, no I/O.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::app::Domain;
+use crate::model::instance::{Instance, Wanted};
+use crate::names::{AppName, CommitSha, Hostname, InstanceId};
+use crate::wire::proxy::{Action, DrainBudget, Route, Snapshot, Target};
+
+/// How long a held request waits at most, whatever the deploy's own limits are.
+const HOLD_LIMIT: Duration = Duration::from_secs(60);
+
+/// An app as the routes see it.
+#[derive(Debug, Clone)]
+pub struct AppView {
+    pub app_id: i64,
+    pub name: AppName,
+    /// A deploy replaces instances that cannot run twice: requests wait.
+    pub held: bool,
+    pub instances: Vec<InstanceView>,
+}
+
+/// An instance with what its release says about leaving.
+#[derive(Debug, Clone)]
+pub struct InstanceView {
+    pub row: Instance,
+    pub commit: Option<CommitSha>,
+    pub drain: Duration,
+    pub drain_streams: Duration,
+}
+
+/// Everything a snapshot is made of.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub apps: Vec<AppView>,
+    pub domains: Vec<Domain>,
+    /// Apps answer at `<app>.<domain>`; without one at `<app>.localhost`.
+    pub base: Option<Hostname>,
+    pub commit_header: bool,
+}
+
+/// A commit point that has not been written yet: the view as it will be.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    pub app_id: i64,
+    pub live: Vec<InstanceId>,
+    pub retire: Vec<InstanceId>,
+    /// The domains of the new release's manifest.
+    pub domains: Vec<Hostname>,
+}
+
+/// The host name under which an app answers without any domain of its own.
+pub fn own_host(app: &AppName, base: Option<&Hostname>) -> Option<Hostname> {
+    let under = base.map_or("localhost", Hostname::as_str);
+    Hostname::parse(&format!("{app}.{under}")).ok()
+}
+
+/// Changes the view to what it will be once `pending` is committed.
+pub fn apply(view: &mut View, pending: &Pending) {
+    let Some(app) = view.apps.iter_mut().find(|a| a.app_id == pending.app_id) else { return };
+    app.held = false;
+    for instance in &mut app.instances {
+        if pending.live.contains(&instance.row.id) {
+            instance.row.wanted = Wanted::Live;
+        } else if pending.retire.contains(&instance.row.id) {
+            instance.row.wanted = Wanted::Retiring;
+        }
+    }
+    let name = app.name.clone();
+    view.domains.retain(|d| d.app != name || !d.from_manifest || pending.domains.contains(&d.host));
+    for host in &pending.domains {
+        if !view.domains.iter().any(|d| d.host == *host) {
+            view.domains.push(Domain { host: host.clone(), app: name.clone(), redirect_to: None, from_manifest: true });
+        }
+    }
+}
+
+/// The snapshot of a view under a number.
+pub fn snapshot(view: &View, version: u64) -> Snapshot {
+    let (mut own_routes, mut added_routes, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    for app in &view.apps {
+        let serving: Vec<InstanceId> =
+            app.instances.iter().filter(|i| i.row.wanted == Wanted::Live && i.row.takes_requests()).map(|i| i.row.id).collect();
+        let action = if app.held { Action::Hold { limit_ms: millis(HOLD_LIMIT) } } else { Action::Forward { targets: serving } };
+        if let Some(host) = own_host(&app.name, view.base.as_ref()) {
+            own_routes.push(Route { host, app: app.name.clone(), action: action.clone() });
+        }
+        for domain in view.domains.iter().filter(|d| d.app == app.name) {
+            let action = domain.redirect_to.clone().map_or(action.clone(), |to| Action::Redirect { to });
+            added_routes.push(Route { host: domain.host.clone(), app: app.name.clone(), action });
+        }
+        targets.extend(app.instances.iter().filter_map(|i| target(i, app.held)));
+    }
+    // Own names first: whatever the table says, no app can take another's. One bad entry must block nothing.
+    let mut seen = BTreeSet::new();
+    let mut routes: Vec<Route> = own_routes.into_iter().chain(added_routes).collect();
+    routes.retain(|route| seen.insert(route.host.clone()));
+    Snapshot { version, routes, targets, commit_header: view.commit_header }
+}
+
+fn target(instance: &InstanceView, held: bool) -> Option<Target> {
+    let row = &instance.row;
+    if !row.takes_requests() {
+        return None;
+    }
+    let drain = match row.wanted {
+        // Held: nothing new comes, and the daemon waits for the end of what runs. A later snapshot without the hold takes the drain back.
+        Wanted::Live if held => Some(DrainBudget { requests_ms: millis(instance.drain), streams_ms: millis(instance.drain) }),
+        Wanted::Live => None,
+        Wanted::Retiring => Some(DrainBudget {
+            requests_ms: millis(instance.drain),
+            // A third generation needs the place: streams get what requests get.
+            streams_ms: millis(if row.cut_streams { instance.drain } else { instance.drain_streams.max(instance.drain) }),
+        }),
+        Wanted::Candidate | Wanted::Paused | Wanted::Gone => return None,
+    };
+    Some(Target {
+        id: row.id,
+        app: row.app.clone(),
+        process: row.process.clone(),
+        release: row.release,
+        commit: instance.commit.clone(),
+        drain,
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+use super::*;
+use crate::base::clock::UnixMillis;
+use crate::names::{DeployId, ProcessName, ReleaseNumber};
+
+fn instance(id: i64, app: &str, process: &str, wanted: Wanted) -> InstanceView {
+    let row = Instance {
+        id: InstanceId(id),
+        app_id: 1,
+        app: AppName::parse(app).expect("valid"),
+        release: ReleaseNumber(1),
+        deploy: DeployId(1),
+        process: ProcessName::parse(process).expect("valid"),
+        index: 1,
+        port: 8080,
+        container: None,
+        wanted,
+        retired_by: None,
+        cut_streams: false,
+        created_at: UnixMillis(0),
+    };
+    InstanceView { row, commit: None, drain: Duration::from_secs(30), drain_streams: Duration::from_secs(600) }
+}
+
+fn view() -> View {
+    let shop = AppName::parse("shop").expect("valid");
+    let instances = vec![
+        instance(1, "shop", "web", Wanted::Live),
+        instance(2, "shop", "worker", Wanted::Live),
+        instance(3, "shop", "web", Wanted::Candidate),
+    ];
+    let www = Domain {
+        host: Hostname::parse("www.shop.example").expect("valid"),
+        app: shop.clone(),
+        redirect_to: Some(Hostname::parse("shop.example").expect("valid")),
+        from_manifest: false,
+    };
+    View {
+        apps: vec![AppView { app_id: 1, name: shop, held: false, instances }],
+        domains: vec![www],
+        base: None,
+        commit_header: false,
+    }
+}
+
+#[test]
+fn only_live_web_instances_are_routed_to() {
+    let made = snapshot(&view(), 7);
+    assert_eq!(made.version, 7);
+    assert_eq!(made.routes[0].host.as_str(), "shop.localhost");
+    assert_eq!(made.routes[0].action, Action::Forward { targets: vec![InstanceId(1)] });
+    assert!(matches!(made.routes[1].action, Action::Redirect { .. }));
+    assert_eq!(made.targets.len(), 1, "neither the worker nor the candidate is a target");
+}
+
+#[test]
+fn the_commit_point_swaps_the_sets_and_drains_the_old_one() {
+    let mut view = view();
+    view.apps[0].held = true;
+    assert!(matches!(snapshot(&view, 1).routes[0].action, Action::Hold { .. }));
+    let host = Hostname::parse("shop.example").expect("valid");
+    apply(
+        &mut view,
+        &Pending {
+            app_id: 1,
+            live: vec![InstanceId(3)],
+            retire: vec![InstanceId(1), InstanceId(2)],
+            domains: vec![host.clone()],
+        },
+    );
+    let made = snapshot(&view, 2);
+    assert_eq!(made.routes[0].action, Action::Forward { targets: vec![InstanceId(3)] });
+    assert!(made.routes.iter().any(|r| r.host == host));
+    let old = made.targets.iter().find(|t| t.id == InstanceId(1)).expect("the old one drains");
+    assert_eq!(old.drain.as_ref().expect("draining").streams_ms, 600_000);
+    assert!(made.targets.iter().find(|t| t.id == InstanceId(3)).expect("new one").drain.is_none());
+}
