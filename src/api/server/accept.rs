@@ -1,0 +1,141 @@
+//! Connections to the API: the peer's uid decides, or the key that the ssh login user's process announces in its first line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use nix::unistd::Uid;
+use tokio::io::AsyncReadExt;
+use tokio::net::{UnixListener, UnixStream};
+use tower::ServiceExt;
+
+use super::access::Who;
+use super::fail::Fail;
+use crate::api::error::ErrorCode;
+use crate::base::accounts;
+use crate::config::Users;
+use crate::model::access::Identity;
+use crate::names::KeyId;
+use crate::store::Store;
+
+/// The first line of a session is `key k123\n`.
+const LONGEST_PREFACE: usize = 64;
+const PREFACE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Who may connect, as uids of this host.
+pub struct Doors {
+    pub daemon: Uid,
+    pub login: Uid,
+    admin_group: Option<u32>,
+}
+
+impl Doors {
+    /// Looks the users up. Errors name the missing one.
+    pub fn open(users: &Users) -> Result<Self, String> {
+        let uid = |name: &str| match accounts::user(name) {
+            Ok(Some(user)) => Ok(Uid::from_raw(user.uid)),
+            Ok(None) => Err(format!("the user `{name}` does not exist on this host")),
+            Err(e) => Err(format!("looking up the user `{name}`: {e}")),
+        };
+        let admin_group = accounts::group(&users.admin_group).ok().flatten();
+        Ok(Self { daemon: uid(&users.daemon)?, login: uid(&users.login)?, admin_group })
+    }
+
+    fn is_admin(&self, uid: Uid) -> bool {
+        if uid.is_root() || uid == self.daemon {
+            return true;
+        }
+        let Some(admins) = self.admin_group else { return false };
+        let Ok(Some(user)) = accounts::user_of(uid.as_raw()) else { return false };
+        accounts::groups_of(&user).is_ok_and(|groups| groups.contains(&admins))
+    }
+}
+
+/// Accepts until the daemon stops.
+pub async fn serve(listener: UnixListener, router: Router, doors: Arc<Doors>, store: Store) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (router, doors, store) = (router.clone(), Arc::clone(&doors), store.clone());
+                tokio::spawn(async move {
+                    if let Some((stream, who)) = identify(stream, &doors, &store).await {
+                        converse(stream, router, who, store).await;
+                    }
+                });
+            }
+            Err(e) => {
+                tracing::warn!("accepting on the API socket: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn identify(mut stream: UnixStream, doors: &Doors, store: &Store) -> Option<(UnixStream, Who)> {
+    let uid = Uid::from_raw(stream.peer_cred().ok()?.uid());
+    if uid == doors.login {
+        let id = tokio::time::timeout(PREFACE_LIMIT, preface(&mut stream)).await.ok()??;
+        // A key that was removed while its session was open has no rights any more.
+        let key = store.key(id).await.ok()??;
+        return Some((stream, Who(Identity::Key(key))));
+    }
+    if doors.is_admin(uid) {
+        let name = accounts::user_of(uid.as_raw()).ok().flatten().map_or_else(|| format!("uid {uid}"), |u| u.name);
+        return Some((stream, Who(Identity::Admin { name })));
+    }
+    tracing::warn!(%uid, "a user without any right tried the API socket");
+    None
+}
+
+/// Reads byte by byte, so that nothing of what follows is taken.
+async fn preface(stream: &mut UnixStream) -> Option<KeyId> {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await.ok()? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+        if line.len() > LONGEST_PREFACE {
+            return None;
+        }
+    }
+    let text = String::from_utf8(line).ok()?;
+    KeyId::parse(text.strip_prefix("key ")?).ok()
+}
+
+async fn converse(stream: UnixStream, router: Router, who: Who, store: Store) {
+    let service = service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
+        let (router, who, store) = (router.clone(), who.clone(), store.clone());
+        async move {
+            // A task of its own: what a call has begun it ends, also when its client leaves in the middle.
+            let answering = tokio::spawn(answer(router, who, store, request));
+            answering.await.map_err(|e| std::io::Error::other(e.to_string()))
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    // A client that leaves in the middle is not an error.
+    if let Err(e) = connection.await {
+        tracing::debug!("an API connection ended: {e}");
+    }
+}
+
+async fn answer(router: Router, who: Who, store: Store, request: axum::http::Request<hyper::body::Incoming>) -> Response {
+    let who = match who.0 {
+        admin @ Identity::Admin { .. } => Who(admin),
+        // Asked anew for each call: a key that was removed or limited meanwhile has only the rights that it has now.
+        Identity::Key(key) => match store.key(key.id).await {
+            Ok(Some(now)) => Who(Identity::Key(now)),
+            Ok(None) => return Fail::new(ErrorCode::Denied, format!("key {} was removed", key.name)).into_response(),
+            Err(e) => return Fail::from(e).into_response(),
+        },
+    };
+    let mut request = request.map(axum::body::Body::new);
+    request.extensions_mut().insert(who);
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}

@@ -1,0 +1,89 @@
+//! Errors of the domains → the six words of the API. `internal` is written out where it is meant.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::api::error::{ApiError, ErrorCode};
+use crate::docker::DockerError;
+use crate::instances::lifecycle::InstanceError;
+use crate::names::BadName;
+use crate::store::StoreError;
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub struct Fail(pub ApiError);
+
+impl Fail {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(ApiError::new(code, message))
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Invalid, message)
+    }
+
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self(self.0.hint(hint))
+    }
+}
+
+impl IntoResponse for Fail {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self.0)).into_response()
+    }
+}
+
+impl From<BadName> for Fail {
+    fn from(e: BadName) -> Self {
+        Self::invalid(e.to_string())
+    }
+}
+
+impl From<StoreError> for Fail {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::NotFound(what) => Self::new(ErrorCode::NotFound, what),
+            StoreError::Conflict(why) => Self::new(ErrorCode::Conflict, why),
+            StoreError::Taken { what } => Self::new(ErrorCode::Conflict, format!("{what} is taken")),
+            other => internal(&other),
+        }
+    }
+}
+
+impl From<DockerError> for Fail {
+    fn from(e: DockerError) -> Self {
+        match e {
+            DockerError::Unavailable(why) => Self::new(ErrorCode::Unavailable, format!("Docker does not answer: {why}"))
+                .hint("`systemctl status docker` on the server"),
+            DockerError::NotFound(what) => Self::new(ErrorCode::NotFound, what),
+            DockerError::Conflict(why) => Self::new(ErrorCode::Conflict, why),
+            // What was asked for cannot be started: the program is not in the image, or may not be run.
+            DockerError::Api { status: 400, message, .. } => Self::invalid(message),
+            other => internal(&other),
+        }
+    }
+}
+
+impl From<InstanceError> for Fail {
+    fn from(e: InstanceError) -> Self {
+        match e {
+            InstanceError::Docker(e) => e.into(),
+            InstanceError::Store(e) => e.into(),
+            other => Self::new(ErrorCode::Conflict, other.to_string()),
+        }
+    }
+}
+
+/// A defect or a broken host: logged here with its cause, told to the client in one line.
+pub fn internal(error: &dyn std::error::Error) -> Fail {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    tracing::error!("an API call failed: {text}");
+    Fail::new(ErrorCode::Internal, text).hint("the daemon's log on the server has more: `journalctl -u paas-daemon`")
+}

@@ -1,0 +1,34 @@
+//! `POST /git/session`: may this key push to (or fetch from) this app, and where is its repository?
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Server;
+use super::access::Who;
+use super::fail::{Fail, internal};
+use crate::api::error::ErrorCode;
+use crate::api::types::git::{GitService, Session, SessionRequest};
+use crate::model::access::Right;
+
+pub async fn session(State(server): State<Server>, who: Who, Json(ask): Json<SessionRequest>) -> Result<Json<Session>, Fail> {
+    who.must(Right::Deploy, Some(&ask.app))?;
+    let known = server.world.store.app(&ask.app).await.is_ok();
+    let app = match ask.service {
+        GitService::ReceivePack => server.app_or_new(&ask.app, &who).await?,
+        GitService::UploadPack => server.world.store.app(&ask.app).await?,
+    };
+    if app.destroying {
+        return Err(Fail::new(ErrorCode::Conflict, format!("app `{}` is being destroyed", app.name)));
+    }
+    server.world.repos.ensure(&app.name).await.map_err(|e| internal(&e))?;
+    if let Some(key) = who.0.key_id() {
+        server.world.store.key_used(key).await?;
+    }
+    let config = &server.world.config;
+    Ok(Json(Session {
+        repo: config.repo(&app.name),
+        hooks: config.hooks_dir(),
+        push_bytes: config.limits.push_bytes,
+        created: !known,
+    }))
+}

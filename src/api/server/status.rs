@@ -1,0 +1,61 @@
+//! `/version` and `/status`
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Server;
+use super::access::Who;
+use super::fail::Fail;
+use crate::api::types::status::{API_VERSION, Memory, Part, Problem, Status, Version};
+use crate::instances::memory;
+use crate::model::access::Right;
+use crate::model::instance::Wanted;
+
+pub async fn version(_: Who) -> Json<Version> {
+    Json(here())
+}
+
+fn here() -> Version {
+    Version { version: env!("CARGO_PKG_VERSION").to_owned(), commit: crate::base::version::COMMIT.to_owned(), api: API_VERSION }
+}
+
+pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Status>, Fail> {
+    who.must(Right::Administer, None)?;
+    let world = &server.world;
+    let docker = match world.docker.engine().await {
+        Ok(engine) => Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) },
+        Err(e) => Part { ok: false, detail: e.to_string() },
+    };
+    let listening: Vec<String> = world.publisher.proxies.listening().iter().map(ToString::to_string).collect();
+    let proxy = match listening.as_slice() {
+        [] => Part { ok: false, detail: "no proxy is connected".to_owned() },
+        all => Part { ok: true, detail: all.join(", ") },
+    };
+    let dialer = match world.instances.dial.list().await {
+        Ok(targets) => Part { ok: true, detail: format!("{} targets", targets.len()) },
+        Err(e) => Part { ok: false, detail: e.to_string() },
+    };
+    let problems = [("Docker", &docker), ("the proxy", &proxy), ("the dialer", &dialer)]
+        .into_iter()
+        .filter(|(_, part)| !part.ok)
+        .map(|(name, part)| Problem { what: format!("{name}: {}", part.detail), hint: None })
+        .collect();
+    let rows = world.store.instances().await?;
+    let live: Vec<_> = rows.iter().filter(|i| i.wanted == Wanted::Live).collect();
+    let promised = world.config.limits.memory * live.len() as u64;
+    Ok(Json(Status {
+        version: here(),
+        install: world.install.clone(),
+        domain: world.config.domain.as_ref().map(ToString::to_string),
+        started_at: server.started_at,
+        docker,
+        proxy,
+        dialer,
+        memory: memory::host().map(|host| Memory { total: host.total, available: host.available, promised }),
+        disk_free: nix::sys::statvfs::statvfs(&world.config.state_dir).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
+        apps: u32::try_from(world.store.apps().await?.len()).unwrap_or(u32::MAX),
+        instances: u32::try_from(live.len()).unwrap_or(u32::MAX),
+        deploys_active: world.store.deploys_active().await?.into_iter().map(|d| d.id).collect(),
+        problems,
+    }))
+}

@@ -1,0 +1,14 @@
+//! What crosses the API, one file per resource: plain data with serde, used by client and server and printed by `--json`.
+//!
+//! Owns: the shapes. Uses: names, base. Never: derives clap or SQL, holds logic. Invariant: fields are only added, with a default.
+
+pub mod apps;
+pub mod config;
+pub mod deploys;
+pub mod domains;
+pub mod git;
+pub mod keys;
+pub mod logs;
+pub mod processes;
+pub mod releases;
+pub mod status;
