@@ -1,0 +1,140 @@
+//! The composition root: `run` reads from top to bottom what a daemon is.
+//!
+//! Owns: the order of start and stop. Uses: everything. Never: decides what a domain decides.
+//! Invariant: the database is open and locked before the first socket is answered; sockets answer before Docker is asked.
+
+mod install;
+mod listen;
+pub mod roles;
+mod stack;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::Semaphore;
+
+use crate::api::server::{Server, accept};
+use crate::base::clock::UnixMillis;
+use crate::builds::Builder;
+use crate::config::HostConfig;
+use crate::deploys::feed::Feeds;
+use crate::deploys::world::{Cancels, Wakeups, World};
+use crate::docker::Docker;
+use crate::git::Repos;
+use crate::handover::systemd;
+use crate::instances::lifecycle::Instances;
+use crate::instances::link::Links;
+use crate::logs::LogStore;
+use crate::routes::access_log::AccessLog;
+use crate::routes::proxies::Proxies;
+use crate::routes::publisher::Publisher;
+use crate::store::{Sealer, Store};
+use crate::wire::dialer::DialClient;
+use crate::workers::Crew;
+
+/// How long background work may take to reach a place where it can be left; everything is re-entered at the next start.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs the daemon until SIGTERM or SIGINT. Takes the host config's file.
+pub fn run(config: &Path) -> anyhow::Result<()> {
+    let config = Arc::new(HostConfig::load(config)?);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
+    install::folders(&config)?;
+    let _lock = install::lock(&config)?;
+    let mut sockets = listen::sockets(&config)?;
+    let world = build_world(&config).await?;
+    install::hooks(&config)?;
+    world.export_keys().await.map_err(|e| anyhow::anyhow!("exporting the ssh keys: {e}"))?;
+
+    let doors = Arc::new(accept::Doors::open(&config.users).map_err(anyhow::Error::msg)?);
+    let router = crate::api::server::router(Server { world: Arc::clone(&world), started_at: UnixMillis::now() });
+    let proxy_uid = listen::proxy_uid(&config)?;
+    tokio::spawn(listen::serve_proxies(sockets.take_proxy(), proxy_uid, Arc::clone(&world.publisher.proxies)));
+    tokio::spawn(accept::serve(sockets.take_api(), router, doors, world.store.clone()));
+    tokio::spawn(Arc::clone(&world.logs).maintain_forever());
+    let recovering = Arc::clone(&world);
+    world.crew.start_once("recovery", async move {
+        recovering.recover().await;
+        tracing::info!("what the store says is running again");
+        recovering.watch().await;
+    });
+    if let Some(pause) = systemd::watchdog_interval() {
+        tokio::spawn(async move {
+            loop {
+                systemd::watchdog();
+                tokio::time::sleep(pause).await;
+            }
+        });
+    }
+    systemd::ready("serving");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the daemon is ready");
+
+    wait_for_signal().await?;
+    systemd::stopping();
+    tracing::info!("stopping: apps and the proxy go on without the daemon");
+    let late = world.crew.shut_down(STOP_LIMIT).await;
+    if !late.is_empty() {
+        tracing::info!("left where it was, to go on at the next start: {}", late.join(", "));
+    }
+    world.store.close().await;
+    Ok(())
+}
+
+async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
+    let sealer = Sealer::load_or_create(&config.secret_key())?;
+    let store = Store::open(&config.db(), sealer).await?;
+    let install = store.setting_or("install", install::new_uuid).await?;
+    let bin = install::init_binary(config).context("keeping a copy of the binary for instances")?;
+    let docker = Docker::new(&config.docker.socket, &install);
+    let logs = LogStore::open(config.logs_dir(), &config.logs);
+    let links = Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs);
+    let dial = DialClient::new(config.dialer_socket());
+    let proxies = Proxies::new(AccessLog::new(Arc::clone(&logs)));
+    let instances = Arc::new(Instances {
+        config: Arc::clone(config),
+        store: store.clone(),
+        docker: docker.clone(),
+        links,
+        dial,
+        install: install.clone(),
+        bin,
+        registered: Mutex::default(),
+    });
+    Ok(Arc::new(World {
+        config: Arc::clone(config),
+        install: install.clone(),
+        store: store.clone(),
+        docker: docker.clone(),
+        builder: Builder::new(docker, Arc::clone(config), install),
+        instances,
+        publisher: Publisher::new(store, Arc::clone(config), proxies),
+        repos: Repos::new(Arc::clone(config)),
+        logs,
+        feeds: Feeds::open(config.state_dir.join("deploys")).context("opening the deploys folder")?,
+        crew: Crew::default(),
+        build_slots: Semaphore::new(config.build.concurrency),
+        wakeups: Wakeups::default(),
+        cancels: Cancels::default(),
+        counts_before: Mutex::new(BTreeMap::new()),
+        counts_turn: tokio::sync::Mutex::default(),
+        keys_turn: tokio::sync::Mutex::default(),
+        last_serial: AtomicU64::new(0),
+    }))
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The roles of the binary on a server: each started here with what it is given, and nothing more.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+
+use crate::cli::{self, Connection, Role, StackAct};
+use crate::config::HostConfig;
+use crate::dialer::{self, DialerRun};
+use crate::handover::supervise::{self, ExecAs, Outcome, UpOptions};
+use crate::handover::{fds, systemd};
+use crate::names::KeyId;
+use crate::proxy::{self, ProxyRun};
+use crate::proxy::{Dial, DialFailed, DialKind};
+use crate::wire::dialer::{DialClient, DialError};
+
+/// Git starts its hook by the name of a link, and the supervisor its helper by a name no user types.
+pub fn by_name() -> Option<ExitCode> {
+    let mut arguments = std::env::args();
+    let name = arguments.next().unwrap_or_default();
+    if crate::session::proc_receive::is_called(&name) {
+        return Some(crate::session::proc_receive::run());
+    }
+    if std::env::args_os().nth(1).is_some_and(|first| first == "up-exec") {
+        return Some(become_role(std::env::args_os().skip(2).collect()));
+    }
+    None
+}
+
+/// `paas up-exec [--user X] [--keep-sys-admin] -- argv`: the supervisor's own words, which no person types.
+fn become_role(words: Vec<OsString>) -> ExitCode {
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let (options, argv) = words.split_at(end);
+    let user = options.windows(2).find(|pair| pair[0] == "--user").map(|pair| pair[1].to_string_lossy().into_owned());
+    let keep_sys_admin = options.iter().any(|option| option == "--keep-sys-admin");
+    let ask = ExecAs { user, keep_sys_admin, argv: argv.iter().skip(1).cloned().collect() };
+    cli::fail(&supervise::exec_as(&ask).to_string())
+}
+
+/// Runs a role to its end.
+pub fn run(role: Role) -> ExitCode {
+    if let Role::Init { command } = role {
+        return crate::init::run(command);
+    }
+    if let Role::SshSession { host, key } = role {
+        return crate::session::run(&host.config, key, run_cli);
+    }
+    start_logging();
+    let ended = match role {
+        Role::Daemon { host } => super::run(&host.config),
+        Role::Proxy { host } => run_proxy(&host.config),
+        Role::Dialer { host } => run_dialer(&host.config),
+        Role::Up { host, detach } => up(&host.config, detach),
+        Role::Down { host } => down(&host.config),
+        Role::Stack { act } => stack(act),
+        Role::Init { .. } | Role::SshSession { .. } | Role::Receive { .. } => Ok(()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => cli::fail(&format!("{e:#}")),
+    }
+}
+
+/// A client's command on behalf of a key, inside its ssh session.
+fn run_cli(config: &HostConfig, key: KeyId, words: Vec<String>) -> ExitCode {
+    let connection = Connection::Session { socket: config.api_socket(), key };
+    let arguments = std::iter::once("paas".to_owned()).chain(words).map(OsString::from).collect();
+    cli::run(arguments, connection)
+}
+
+/// One line per event on stderr; `RUST_LOG` changes what is told. bollard tells environments at debug: it stays at info.
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,bollard=warn,sqlx=warn"));
+    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    if under_systemd { lines.without_time().init() } else { lines.init() }
+}
+
+fn run_proxy(config: &Path) -> anyhow::Result<()> {
+    let config = HostConfig::load(config)?;
+    let (mut listeners, mut restored) = (Vec::new(), None);
+    for (name, fd) in fds::take_inherited().context("taking the inherited sockets")? {
+        match name.as_str() {
+            "http" => listeners.push(TcpListener::from(fd)),
+            "snapshot" => restored = Some(read_kept(fd).context("reading the kept snapshot")?),
+            other => tracing::warn!("an inherited descriptor `{other}` is not ours; it is closed"),
+        }
+    }
+    if listeners.is_empty() {
+        for address in &config.proxy.listen {
+            listeners.push(TcpListener::bind(address).with_context(|| format!("listening on {address}"))?);
+        }
+    }
+    let socket = config.dialer_socket();
+    let (stop, shutdown) = tokio::sync::watch::channel(false);
+    stop_on_signal(stop)?;
+    let run = ProxyRun {
+        listeners,
+        control_socket: config.proxy_socket(),
+        dial: Arc::new(move || dial_with(DialClient::new(socket.clone()))),
+        restored,
+        keep: Box::new(keep),
+        ready: Box::new(|| systemd::ready("serving")),
+        shutdown,
+        workers: 0,
+    };
+    proxy::run(run).context("the proxy")
+}
+
+fn dial_with(client: DialClient) -> Dial {
+    std::rc::Rc::new(move |target| {
+        let client = client.clone();
+        Box::pin(async move {
+            client.dial(target).await.map_err(|e| {
+                let kind = match e.kind {
+                    DialError::Refused => DialKind::Refused,
+                    DialError::NamespaceGone | DialError::UnknownTarget => DialKind::Gone,
+                    DialError::TimedOut => DialKind::TimedOut,
+                    DialError::Denied | DialError::Unavailable | DialError::Other => DialKind::Other,
+                };
+                DialFailed { kind, why: e.why }
+            })
+        })
+    })
+}
+
+/// The active snapshot goes to memory that the supervisor keeps: it holds keys later, so never to a disk.
+fn keep(snapshot: &[u8]) {
+    use std::io::{Seek, Write};
+    let kept = nix::sys::memfd::memfd_create("snapshot", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .map_err(std::io::Error::from)
+        .and_then(|fd| {
+            let mut file = std::fs::File::from(fd);
+            file.write_all(snapshot)?;
+            file.rewind()?;
+            systemd::remove_fd("snapshot");
+            systemd::store_fd("snapshot", file.as_fd());
+            Ok(())
+        });
+    if let Err(e) = kept {
+        tracing::warn!("the snapshot could not be kept for a restart: {e}");
+    }
+}
+
+fn read_kept(fd: OwnedFd) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek};
+    let mut file = std::fs::File::from(fd);
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn stop_on_signal(stop: tokio::sync::watch::Sender<bool>) -> anyhow::Result<()> {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    // Before any other thread is made, so that all of them leave the signals to the waiting one.
+    signals.thread_block().context("blocking signals")?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if signals.wait().is_ok() {
+                stop.send_replace(true);
+            }
+        })
+        .context("starting the signal thread")?;
+    Ok(())
+}
+
+fn run_dialer(config: &Path) -> anyhow::Result<()> {
+    let config = HostConfig::load(config)?;
+    let (mut listener, mut restored) = (None, Vec::new());
+    for (name, fd) in fds::take_inherited().context("taking the inherited sockets")? {
+        if name == "dialer" { listener = Some(fd) } else { restored.push((name, fd)) }
+    }
+    let listener = match listener {
+        Some(listener) => listener,
+        None => bind_dialer(&config.dialer_socket())?,
+    };
+    let doors = crate::api::server::accept::Doors::open(&config.users).map_err(anyhow::Error::msg)?;
+    let proxy = super::listen::proxy_uid(&config)?;
+    dialer::run(DialerRun { listener, restored, daemon: doors.daemon, proxy }).context("the dialer")
+}
+
+fn bind_dialer(path: &Path) -> anyhow::Result<OwnedFd> {
+    let _ = std::fs::remove_file(path);
+    let socket =
+        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).context("a socket for the dialer")?;
+    bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &UnixAddr::new(path)?)
+        .with_context(|| format!("binding `{}`", path.display()))?;
+    listen(&socket, Backlog::new(128)?).context("listening")?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).context("opening the dialer's socket")?;
+    Ok(socket)
+}
+
+fn up(config: &Path, detach: bool) -> anyhow::Result<()> {
+    let config = HostConfig::load(config)?;
+    let exe = std::env::current_exe().context("finding this binary")?;
+    match supervise::up(UpOptions::of(&config, &exe, !detach))? {
+        Outcome::Started { pid } => cli::say(&format!("paas runs (supervisor {pid}); `paas status` tells how it is")),
+        Outcome::AlreadyRunning { pid } => cli::say(&format!("paas runs already (supervisor {pid})")),
+        Outcome::Stopped => cli::say("stopped; apps go on running in their containers"),
+    }
+    Ok(())
+}
+
+fn down(config: &Path) -> anyhow::Result<()> {
+    let config = HostConfig::load(config)?;
+    let stopped = supervise::down(&config.run_dir)?;
+    cli::say(if stopped { "stopped; apps go on running in their containers" } else { "nothing was running" });
+    Ok(())
+}
+
+fn stack(act: StackAct) -> anyhow::Result<()> {
+    let (StackAct::Make { host, .. } | StackAct::List { host }) = &act;
+    let config = Arc::new(HostConfig::load(&host.config)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    match act {
+        StackAct::Make { .. } => runtime.block_on(super::stack::make(config)),
+        StackAct::List { .. } => runtime.block_on(super::stack::list(config)),
+    }
+}
