@@ -1,0 +1,571 @@
+#!/usr/bin/env bash
+# Installs paas on this machine (Debian 12 or 13, root). Run it again to upgrade: it does only what is missing.
+#
+#   ./install.sh              install, then print the three commands to type next
+#   ./install.sh --demo       install, then push a sample app over ssh and fetch its page
+#   ./install.sh --uninstall  remove what this script made; asks about the data
+#   ./install.sh --uninstall --purge   the data too
+#   --yes                     ask nothing
+# PAAS_BINARY=/path/to/paas   install this binary instead of building one (default: `paas` beside this script, if it is there)
+set -euo pipefail
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+readonly binary=/usr/local/bin/paas config=/etc/paas/paas.toml state=/var/lib/paas run=/run/paas
+readonly record=/etc/paas/install-manifest drop_in=/etc/ssh/sshd_config.d/paas.conf
+readonly units="paas-daemon.socket paas-control.socket paas-proxy.socket paas-dialer.socket paas-daemon.service paas-proxy.service paas-dialer.service paas.target"
+demo=no uninstall=no purge=no yes=no
+log=$(mktemp /tmp/paas-install.XXXXXX.log)
+begun=$SECONDS
+
+# ---- telling what happens ---------------------------------------------------------------------------------------------------------
+
+say() { printf -- '-----> %s\n' "$*"; }
+note() { printf '       %s\n' "$*"; }
+warn() { printf ' !     %s\n' "$*" >&2; }
+die() {
+    warn "$1"
+    shift
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    exit 1
+}
+
+# step "Doing this" command…: one line with the seconds that it took; a line every ten seconds meanwhile; its output only if it fails.
+step() {
+    local title=$1 started=$SECONDS pid shown=0 took
+    shift
+    : >"$log"
+    "$@" >"$log" 2>&1 &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        sleep 0.1
+        took=$((SECONDS - started))
+        if ((took >= shown + 10)); then
+            shown=$took
+            note "$title … ${took} s: $(tail -n 1 "$log" | tr -d '\r' | cut -c 1-90)"
+        fi
+    done
+    if ! wait "$pid"; then
+        warn "$title failed. Its last lines:"
+        tail -n 25 "$log" >&2
+        die "nothing was undone; fix the cause and run $0 again"
+    fi
+    say "$title ($((SECONDS - started)) s)"
+}
+
+usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+systemd_runs() { [ -d /run/systemd/system ]; }
+
+# What this script made, so that --uninstall removes that and nothing else. One line each: kind and name.
+made() {
+    mkdir -p "${record%/*}"
+    grep -qxF "$*" "$record" 2>/dev/null || printf '%s\n' "$*" >>"$record"
+}
+was_made() { grep -qxF "$*" "$record" 2>/dev/null; }
+
+# ---- what the machine must have -----------------------------------------------------------------------------------------------------
+
+missing_packages() {
+    local want=(ca-certificates curl git openssh-server iptables iproute2 debootstrap)
+    has dockerd || want+=(docker.io)
+    [ -n "$prebuilt" ] || want+=(gcc libc6-dev make)
+    for package in "${want[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+    done
+}
+
+install_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    if [ ${#packages[@]} -eq 0 ]; then
+        say "Packages are all here"
+        return
+    fi
+    has apt-get || die "these are missing: ${packages[*]}" "this script installs packages on Debian only; install them and run it again"
+    step "Reading the package lists" apt-get update -q
+    step "Installing ${packages[*]}" apt-get install -qy --no-install-recommends "${packages[@]}"
+    for package in "${packages[@]}"; do made package "$package"; done
+}
+
+docker_answers() { curl -sf --max-time 5 --unix-socket /var/run/docker.sock http://docker/_ping >/dev/null 2>&1; }
+
+# With live-restore the instances run on while the engine itself restarts. Only where this script brought the engine: another's is left as it is.
+set_up_live_restore() {
+    was_made package docker.io && [ ! -e /etc/docker/daemon.json ] || return 0
+    mkdir -p /etc/docker
+    printf '{\n  "live-restore": true\n}\n' >/etc/docker/daemon.json
+    made file /etc/docker/daemon.json
+    if systemd_runs && systemctl is-active -q docker; then systemctl reload docker; fi
+}
+
+start_docker() {
+    set_up_live_restore
+    if systemd_runs; then
+        # Enabled too: after a reboot paas needs it, and nobody else may.
+        systemctl is-enabled -q docker 2>/dev/null || { systemctl enable -q docker && made enabled docker; }
+        docker_answers || step "Starting Docker" systemctl start docker
+    elif ! docker_answers; then
+        # Without an init system: the engine goes on when this script ends.
+        local options=()
+        # The engine refuses an option that stands in its settings too.
+        [ -e /etc/docker/daemon.json ] || options=(--live-restore)
+        setsid -f dockerd "${options[@]}" >/var/log/paas-dockerd.log 2>&1 </dev/null
+        made file /var/log/paas-dockerd.log
+        step "Starting Docker" wait_until 60 docker_answers
+        made process "$(cat /var/run/docker.pid)" dockerd
+    else
+        say "Docker answers"
+    fi
+    docker_answers || die "Docker does not answer on /var/run/docker.sock" "look at: journalctl -u docker (or /var/log/paas-dockerd.log)"
+}
+
+wait_until() {
+    local seconds=$1
+    shift
+    for ((n = 0; n < seconds * 10; n++)); do
+        "$@" && return
+        sleep 0.1
+    done
+    echo "not within $seconds s: $*"
+    return 1
+}
+
+# ---- the binary ---------------------------------------------------------------------------------------------------------------------
+
+# The oldest cargo that can build this source.
+wanted_cargo() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$here/Cargo.toml"; }
+
+cargo_is_new_enough() {
+    has cargo || return 1
+    local have
+    have=$(cargo --version 2>/dev/null | awk '{print $2}')
+    [ "$(printf '%s\n%s\n' "$(wanted_cargo)" "$have" | sort -V | head -n 1)" = "$(wanted_cargo)" ]
+}
+
+get_cargo() {
+    [ -d "${CARGO_HOME:-$HOME/.cargo}/bin" ] && PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    if cargo_is_new_enough; then return; fi
+    say "This machine has $(cargo --version 2>/dev/null || echo 'no cargo'); paas needs $(wanted_cargo) or newer: rustup's own installer brings it into ${CARGO_HOME:-$HOME/.cargo}"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$log.rustup" || die "rustup's installer can't be fetched" "give a binary with PAAS_BINARY=/path/to/paas"
+    step "Installing Rust" sh "$log.rustup" -y -q --profile minimal --no-modify-path
+    rm -f "$log.rustup"
+    PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    cargo_is_new_enough || die "cargo is still older than $(wanted_cargo)"
+    made note "rustup in ${CARGO_HOME:-$HOME/.cargo} (left in place: rustup self uninstall)"
+}
+
+build_binary() {
+    get_cargo
+    local target
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    step "Building paas (release, static)" cargo build --release --locked --manifest-path "$here/Cargo.toml" --bin paas
+    prebuilt=${CARGO_TARGET_DIR:-$here/target}/$target/release/paas
+    [ -x "$prebuilt" ] || die "cargo built no $prebuilt"
+}
+
+install_binary() {
+    [ -n "$prebuilt" ] || build_binary
+    "$prebuilt" --version >"$log" 2>&1 || die "$prebuilt does not run on this machine" "$(tail -n 3 "$log")"
+    if [ -e "$binary" ] && ! was_made file "$binary"; then
+        "$binary" --version 2>/dev/null | grep -q '^paas ' || die "$binary is there already and is not paas" "move it away, or keep it and do not install"
+    fi
+    if cmp -s "$prebuilt" "$binary"; then
+        say "$("$binary" --version) is installed already"
+        return
+    fi
+    # A rename, so that processes which run the old one are not disturbed and nobody sees half a file.
+    install -m 0755 "$prebuilt" "$binary.new"
+    mv -f "$binary.new" "$binary"
+    made file "$binary"
+    replaced=yes
+    say "Installed $("$binary" --version) as $binary"
+}
+
+# ---- users, folders, settings ---------------------------------------------------------------------------------------------------------
+
+add_group() { getent group "$1" >/dev/null || { groupadd --system "$1" && made group "$1"; }; }
+
+add_user() { # name home shell
+    getent passwd "$1" >/dev/null && return
+    useradd --system --user-group --no-create-home --home-dir "$2" --shell "$3" "$1"
+    made user "$1"
+}
+
+add_member() { # user group
+    id -nG "$1" | tr ' ' '\n' | grep -qx "$2" && return
+    usermod -aG "$2" "$1"
+    made member "$1" "$2"
+}
+
+make_users() {
+    add_group paas-admin
+    add_user paasd $state /usr/sbin/nologin
+    add_user paas-proxy /nonexistent /usr/sbin/nologin
+    # sshd runs the forced command by the login's shell, and refuses a locked account (`!`) where PAM is off: `*` is no password either.
+    add_user paas $state/home /bin/sh
+    if was_made user paas; then usermod -p '*' paas; fi
+    add_member paasd docker
+    add_member paasd paas
+    if [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then add_member "$SUDO_USER" paas-admin; fi
+    # Traversable for the ssh login, listable for nobody else; each thing below has its own mode.
+    install -d -m 0711 -o paasd -g paas $state
+    # Root's, so that the login can put no file into its own home that sshd or git would read.
+    install -d -m 0755 -o root -g root $state/home
+    install -d -m 0755 -o paasd -g root $run
+    install -d -m 0755 -o root -g root /etc/paas
+    say "Users paasd, paas-proxy and paas, and their folders"
+}
+
+who_has_port() { ss -Hltnp "sport = :$1" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p;t;s/.*/another program/p' | head -n 1; }
+
+write_config() {
+    [ -e $config ] && return
+    local listen='# listen = ["[::]:80"]' holder
+    holder=$(who_has_port 80)
+    if [ -n "$holder" ]; then
+        local port=8080
+        while [ -n "$(who_has_port $port)" ]; do port=$((port + 1)); done
+        listen="listen = [\"[::]:$port\"]"
+        warn "port 80 is taken by $holder: paas listens on port $port instead"
+        note "to change it: [proxy] listen in $config, then run $0 again"
+    fi
+    local ssh_port
+    ssh_port=$(sshd_port)
+    cat >$config <<TOML
+# The settings of this paas host. All are optional; docs/config.md explains each. After a change: run install.sh again, or restart paas.
+
+# Apps answer at <app>.<domain>; without it at <app>.localhost.
+# domain = "apps.example.com"
+
+[proxy]
+$listen
+
+[ssh]
+# host = "server.example.com"
+port = $ssh_port
+
+[stack]
+# registry: base images by name. debian: made here from Debian packages. auto: the registry if it answers.
+# source = "auto"
+TOML
+    chmod 0644 $config
+    made file $config
+    say "Settings in $config"
+}
+
+# ---- ssh ------------------------------------------------------------------------------------------------------------------------------
+
+sshd_port() {
+    mkdir -p /run/sshd
+    { /usr/sbin/sshd -T 2>/dev/null || true; } | awk '/^port / && !found {print $2; found = 1} END {if (!found) print 22}'
+}
+
+# The sshd of this system, by its own pid file: other sshds are nobody's business here.
+sshd_pid() {
+    local pid
+    pid=$(cat /run/sshd.pid 2>/dev/null) || return 1
+    [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = /usr/sbin/sshd ] && echo "$pid"
+}
+
+set_up_ssh() {
+    grep -Eiq '^[[:space:]]*Include[[:space:]]+/etc/ssh/sshd_config\.d/\*\.conf' /etc/ssh/sshd_config ||
+        die "/etc/ssh/sshd_config does not include its drop-ins" "add this as its first line and run $0 again:" "Include /etc/ssh/sshd_config.d/*.conf"
+    local changed=no wanted
+    mkdir -p /run/sshd /etc/ssh/sshd_config.d
+    wanted=$(sed "s:@LOGIN@:paas:g; s:@STATE_DIR@:$state:g" "$here/systemd/sshd-paas.conf")
+    if [ "$wanted" != "$(cat $drop_in 2>/dev/null)" ]; then
+        [ ! -e $drop_in ] || was_made file $drop_in || die "$drop_in is there already and is not ours"
+        install -m 0644 /dev/stdin $drop_in <<<"$wanted"
+        made file $drop_in
+        changed=yes
+        ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1 || ssh-keygen -A >/dev/null
+        if ! /usr/sbin/sshd -t 2>"$log"; then
+            rm -f $drop_in
+            die "sshd does not take its new settings; they were taken back" "$(cat "$log")"
+        fi
+    fi
+    if systemd_runs; then
+        systemctl is-enabled -q ssh 2>/dev/null || { systemctl enable -q ssh && made enabled ssh; }
+        if systemctl is-active -q ssh; then [ $changed = no ] || systemctl reload ssh; else systemctl start ssh; fi
+    elif sshd_pid >/dev/null; then
+        [ $changed = no ] || kill -HUP "$(sshd_pid)"
+    else
+        /usr/sbin/sshd || die "sshd does not start"
+        step "Starting sshd" wait_until 10 sshd_pid
+        made process "$(sshd_pid)" sshd
+    fi
+    say "Pushes come in by sshd, port $(sshd_port)"
+}
+
+# ---- processes ------------------------------------------------------------------------------------------------------------------------
+
+# The addresses in the settings, one per line; nothing where the default holds.
+listen_of_config() { { sed -n '/^\[proxy\]/,/^\[[^p]/s/^listen *= *//p' $config | grep -oE '"[^"]+"' || true; } | tr -d '"'; }
+
+# Says who holds a port that the proxy needs, while there is still a simple way out.
+check_ports() {
+    paas_answers && return
+    if systemd_runs && systemctl is-active -q paas-proxy.socket; then return; fi
+    local address holder
+    for address in $(listen_of_config | grep . || echo '[::]:80'); do
+        holder=$(who_has_port "${address##*:}")
+        [ -z "$holder" ] || die "port ${address##*:} is taken by $holder" "set another one in $config, for example:" '[proxy]' 'listen = ["[::]:8080"]'
+    done
+}
+
+# The sockets of systemd must be those of the settings.
+write_socket_drop_in() {
+    local folder=/etc/systemd/system/paas-proxy.socket.d addresses address
+    addresses=$(listen_of_config)
+    if [ -z "$addresses" ]; then
+        rm -rf $folder
+        return
+    fi
+    mkdir -p $folder
+    {
+        printf '[Socket]\nListenStream=\n'
+        while read -r address; do printf 'ListenStream=%s\n' "$address"; done <<<"$addresses"
+    } >$folder/listen.conf
+    made dir $folder
+}
+
+start_by_systemd() {
+    local changed=$replaced unit
+    for unit in $units; do
+        cmp -s "$here/systemd/$unit" "/etc/systemd/system/$unit" && continue
+        install -m 0644 "$here/systemd/$unit" "/etc/systemd/system/$unit"
+        made unit "$unit"
+        changed=yes
+    done
+    if ! cmp -s "$here/systemd/paas-tmpfiles.conf" /etc/tmpfiles.d/paas.conf; then
+        install -D -m 0644 "$here/systemd/paas-tmpfiles.conf" /etc/tmpfiles.d/paas.conf
+        made file /etc/tmpfiles.d/paas.conf
+    fi
+    write_socket_drop_in
+    systemctl daemon-reload
+    # shellcheck disable=SC2086  # a list of units
+    systemctl enable -q $units 2>/dev/null || true
+    if [ "$changed" = yes ] && systemctl is-active -q paas-daemon.service; then
+        step "Restarting paas" systemctl restart paas-dialer.service paas-daemon.service paas-proxy.service
+    else
+        step "Starting paas" systemctl start paas-proxy.socket paas-dialer.socket paas-daemon.socket paas-control.socket paas.target
+    fi
+}
+
+start_by_paas_up() {
+    if paas_answers; then
+        if [ "$replaced" = no ]; then
+            say "paas runs"
+            return
+        fi
+        step "Stopping the old paas" "$binary" down --config $config
+    fi
+    # No systemd here: a small supervisor of our own starts the same processes. It does not come back after a reboot.
+    step "Starting paas (no systemd on this machine: by paas up)" "$binary" up --detach --config $config
+}
+
+# What a laptop adds as its remote: git's short form where the port is the usual one.
+remote_url() {
+    local server port
+    server=$(hostname -f 2>/dev/null || hostname)
+    port=$(sshd_port)
+    if [ "$port" = 22 ]; then echo "paas@$server:shop"; else echo "ssh://paas@$server:$port/shop"; fi
+}
+
+paas_answers() { "$binary" status --json >/dev/null 2>&1; }
+status_field() { "$binary" status --json | tr -d '\n' | sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p"; }
+
+start_paas() {
+    check_ports
+    if systemd_runs; then start_by_systemd; else start_by_paas_up; fi
+    step "Waiting until paas answers" wait_until 30 paas_answers
+    made install "$(status_field install)"
+}
+
+make_stack() {
+    grep -Eq '^source *= *"registry"' $config && return
+    step "Making the base image from Debian packages" "$binary" stack make --config $config
+}
+
+# ---- the demo -------------------------------------------------------------------------------------------------------------------------
+
+run_demo() {
+    local home=${HOME:-/root}/.config/paas-demo port app=hello git
+    port=$(sshd_port)
+    install -d -m 0700 "$home"
+    [ -e "$home/id" ] || ssh-keygen -q -t ed25519 -N '' -C paas-demo -f "$home/id"
+    if ! "$binary" keys list --json | grep -q '"demo"'; then
+        "$binary" keys add demo <"$home/id.pub" >"$log" 2>&1 || die "the key of the demo was refused" "$(cat "$log")"
+        made key demo
+    fi
+    "$binary" apps info $app >/dev/null 2>&1 || "$binary" apps create $app >/dev/null
+    mkdir -p "$home/hello"
+    cp -r "$here/tests/apps/hello/." "$home/hello/"
+    git=(git -C "$home/hello" -c user.name=demo -c user.email=demo@localhost -c commit.gpgsign=false)
+    [ -d "$home/hello/.git" ] || git init -q -b main "$home/hello"
+    "${git[@]}" add -A
+    "${git[@]}" commit -q --allow-empty -m "demo of $(date -u +%FT%TZ)"
+    # This machine's own host key may be a new one.
+    rm -f "$home/known_hosts"
+    export GIT_SSH_COMMAND="ssh -p $port -i $home/id -F none -o LogLevel=ERROR -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=$home/known_hosts"
+    say "git push paas@localhost:$app main"
+    local started=$SECONDS
+    "${git[@]}" push "paas@localhost:$app" main || die "the push failed" "run again, or look at: paas deploys list -a $app"
+    show_page $app "$("${git[@]}" rev-parse HEAD)" $((SECONDS - started))
+}
+
+show_page() { # app commit seconds
+    local address host page
+    host=$1.$(sed -n 's/^domain *= *"\(.*\)".*/\1/p' $config)
+    [ "$host" != "$1." ] || host=$1.localhost
+    # An address that one can connect to: the wildcard is this machine.
+    address=$(grep -oE '"[^" ]+:[1-9][0-9]*"' $run/listening.json 2>/dev/null | head -n 1 | tr -d '"' || listen_of_config | head -n 1)
+    address=$(sed 's/^\[::\]/127.0.0.1/; s/^0\.0\.0\.0/127.0.0.1/' <<<"${address:-127.0.0.1:80}")
+    page=$(curl -sS --max-time 10 -H "Host: $host" "http://$address/") || die "no page at http://$address/ (Host: $host)"
+    grep -qi 'hello' <<<"$page" || die "this is not the page of the demo:" "$(head -c 300 <<<"$page")"
+    say "The page came through the proxy: $(sed -n 's:.*<h1>\(.*\)</h1>.*:\1:p' <<<"$page" | head -n 1)"
+    printf '\n       URL      http://%s/\n' "$host$(sed 's/.*\(:[0-9]*\)$/\1/; s/^:80$//' <<<"$address")"
+    printf '       commit   %s\n       push     %s s (its stages are listed above)\n       all      %s s\n\n' "$2" "$3" $((SECONDS - begun))
+    note "next: change $HOME/.config/paas-demo/hello/index.html, commit, push; paas logs --tail -a $1"
+}
+
+# ---- removing -------------------------------------------------------------------------------------------------------------------------
+
+ask_about_data() {
+    [ $purge = no ] && [ $yes = no ] && [ -t 0 ] || return 0
+    local answer
+    read -r -p "       Remove the data too (apps, repositories, releases, logs in $state)? [y/N] " answer
+    case $answer in [yY]*) purge=yes ;; esac
+}
+
+engine() { curl -sS --max-time 60 --unix-socket /var/run/docker.sock "$@"; }
+
+# Deletes what the engine lists at $1 for this installation's label; ids come from the engine, and its list may be empty.
+delete_all() { # list delete install
+    local id
+    engine "http://docker/$1filters=%7B%22label%22%3A%5B%22paas.install%3D$3%22%5D%7D" | grep -oE '"Id":"(sha256:)?[0-9a-f]{64}"' | cut -d '"' -f 4 | sort -u |
+        while read -r id; do engine -o /dev/null -X DELETE "http://docker/$2/$id?force=1"; done || true
+}
+
+# Images of apps are ours by their repository's name: a label in them would be inherited by what others build from them.
+delete_images() { # repository prefix
+    engine "http://docker/images/json?filters=%7B%22reference%22%3A%5B%22$1%2F%2A%22%5D%7D" | grep -oE "\"$1/[a-z0-9-]+:d[0-9]+\"" | tr -d '"' | sort -u |
+        while read -r image; do engine -o /dev/null -X DELETE "http://docker/images/$image?force=1"; done || true
+}
+
+remove_docker_objects() { # install
+    [[ $1 =~ ^[0-9a-f-]{36}$ ]] && docker_answers || return 0
+    delete_all 'containers/json?all=1&' containers "$1"
+    delete_all 'networks?' networks "$1"
+    if [ $purge = yes ]; then
+        delete_all 'images/json?' images "$1"
+        delete_images "paas-${1:0:8}"
+    fi
+}
+
+stop_paas() {
+    if systemd_runs; then
+        # shellcheck disable=SC2086  # a list of units
+        systemctl disable -q --now $units 2>/dev/null || true
+    elif [ -x $binary ]; then
+        "$binary" down --config $config >/dev/null 2>&1 || true
+    fi
+}
+
+remove_made() { # in the reverse of the order in which it was made
+    local kind name more
+    while read -r kind name more; do
+        case $kind in
+        unit) rm -f "/etc/systemd/system/$name" ;;
+        dir) rm -rf "$name" ;;
+        # The settings belong to the data.
+        file) if [ "$name" != $config ] || [ $purge = yes ]; then rm -f "$name"; fi ;;
+        member) [ $purge = no ] || gpasswd -d "$name" "$more" >/dev/null 2>&1 || true ;;
+        process)
+            # Only a process that is still the one we started; Docker itself stays as long as it runs containers of others.
+            if [ "$more" = sshd ] && [ "$(readlink "/proc/$name/exe" 2>/dev/null)" = /usr/sbin/sshd ]; then kill "$name"; fi
+            ;;
+        user) [ $purge = no ] || userdel "$name" 2>/dev/null || true ;;
+        group) [ $purge = no ] || groupdel "$name" 2>/dev/null || true ;;
+        esac
+    done < <(tac "$record")
+}
+
+remove_paas() {
+    [ -e "$record" ] || die "there is no $record: paas was not installed by this script"
+    ask_about_data
+    local install packages
+    install=$(sed -n 's/^install //p' "$record" | head -n 1)
+    packages=$(sed -n 's/^package //p' "$record" | tr '\n' ' ')
+    stop_paas
+    say "Stopped paas"
+    [ -z "$install" ] || remove_docker_objects "$install"
+    remove_made
+    if systemd_runs; then
+        systemctl daemon-reload
+        systemctl reload ssh 2>/dev/null || true
+    elif sshd_pid >/dev/null; then
+        kill -HUP "$(sshd_pid)"
+    fi
+    rm -rf $run
+    if [ $purge = yes ]; then
+        rm -rf $state "${HOME:-/root}/.config/paas-demo" "$record"
+        rmdir /etc/paas 2>/dev/null || true
+        say "Removed paas and its data"
+    else
+        # What is left of the record belongs to the data: the users that own it, and the name of the installation.
+        grep -E '^(user|group|member|install|package|file /etc/paas/)' "$record" >"$record.kept" || true
+        mv "$record.kept" "$record"
+        say "Removed paas; its data stays in $state with its users (--purge removes both, ./install.sh takes it up again)"
+    fi
+    [ -z "$packages" ] || note "these packages were installed for paas and are left, others may use them by now: $packages"
+    note "Docker goes on running; stop it yourself if nothing else needs it"
+}
+
+# ---- in order -------------------------------------------------------------------------------------------------------------------------
+
+for argument in "$@"; do
+    case $argument in
+    --demo) demo=yes ;;
+    --uninstall) uninstall=yes ;;
+    --purge) purge=yes ;;
+    --yes) yes=yes ;;
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    *)
+        usage >&2
+        die "unknown option $argument"
+        ;;
+    esac
+done
+trap 'rm -f "$log" "$log.rustup"' EXIT
+[ "$(id -u)" = 0 ] || die "this must run as root" "sudo $0 $*"
+[ $purge = no ] || [ $uninstall = yes ] || die "--purge goes with --uninstall"
+if [ $uninstall = yes ]; then
+    remove_paas
+    exit 0
+fi
+
+replaced=no
+prebuilt=${PAAS_BINARY:-}
+[ -n "$prebuilt" ] || { [ -x "$here/paas" ] && [ -f "$here/paas" ] && prebuilt=$here/paas; } || true
+install_packages
+start_docker
+install_binary
+make_users
+write_config
+set_up_ssh
+start_paas
+make_stack
+if [ $demo = yes ]; then
+    run_demo
+else
+    say "paas is ready ($((SECONDS - begun)) s). Next, three commands:"
+    note "on this server:    paas keys add laptop < id_ed25519.pub"
+    note "in your project:   git remote add deploy $(remote_url)"
+    note "                   git push deploy main"
+fi
