@@ -1,0 +1,161 @@
+//! `git push` puts exactly the pushed commit live, tells the pusher what happens, and leaves nothing half-done when it cannot.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Repo, World, eventually};
+
+#[test]
+fn a_push_puts_exactly_that_commit_live_and_everything_names_it() {
+    let w = World::shared("git_push");
+    let (app, repo) = (w.app("exact"), Repo::testapp("one"));
+    let commit = repo.head();
+
+    w.push(&repo, &app).ok().says(&["remote: -----> ", &w.host(&app)]);
+
+    w.serves(&app, "one");
+    let reply = w.get(&app, "/env");
+    let env = reply.text();
+    assert!(env.contains(&commit), "the app's environment lacks its commit:\n{env}");
+    assert!(reply.headers.iter().any(|(_, value)| value == &commit), "commit_header is on, but no header has it: {reply:?}");
+    assert!(w.releases(&app)[0].to_string().contains(&commit));
+    assert!(w.instances(&app)[0].to_string().contains(&commit));
+    assert!(w.last_deploy(&app).to_string().contains(&commit));
+}
+
+#[test]
+fn an_instance_knows_what_it_is_in_our_words_and_in_those_of_ported_apps() {
+    let w = World::shared("git_push");
+    let (app, _repo) = w.live("names", "one");
+
+    let env = w.get(&app, "/env").text();
+
+    for name in
+        ["PORT", "PAAS_APP", "PAAS_PROCESS", "PAAS_INSTANCE", "PAAS_RELEASE", "PAAS_COMMIT", "DYNO", "HEROKU_APP_NAME", "GIT_REV"]
+    {
+        assert!(env.lines().any(|line| line.starts_with(&format!("{name}="))), "{name} is not set:\n{env}");
+    }
+    assert!(env.contains("DYNO=web.1\n") && env.contains(&format!("PAAS_APP={app}\n")), "{env}");
+}
+
+#[test]
+fn the_second_push_replaces_the_first_and_the_third_has_nothing_to_do() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("second", "one");
+
+    repo.release("two");
+    w.push(&repo, &app).ok();
+
+    w.serves(&app, "two");
+    assert_eq!(w.releases(&app).len(), 2);
+    w.push(&repo, &app).ok().says(&["up-to-date"]);
+    assert_eq!(w.releases(&app).len(), 2);
+}
+
+#[test]
+fn the_pusher_sees_each_line_when_it_is_printed() {
+    let w = World::shared("git_push");
+    let (app, repo) = (w.app("lines"), Repo::testapp("one"));
+    repo.write("paas.toml", "[release]\ncommand = [\"/testapp\", \"release\"]\n")
+        .write("mode", "release_ms=3000\n")
+        .commit("slow release command");
+
+    let mut push = push_in_background(&w, &repo, &app);
+    let lines = BufReader::new(push.stderr.take().expect("stderr was piped")).lines();
+    let seen: Vec<(Instant, String)> = lines.map_while(Result::ok).map(|line| (Instant::now(), line)).collect();
+
+    assert!(push.wait().expect("a child can be waited for").success(), "{seen:?}");
+    let at =
+        |word: &str| seen.iter().find(|(_, l)| l.contains(word)).unwrap_or_else(|| panic!("`{word}` is missing: {seen:?}")).0;
+    let apart = at("ends with 0").duration_since(at("begins"));
+    assert!(apart > Duration::from_millis(2000), "both lines came within {apart:?}: the first was held back");
+}
+
+#[test]
+fn a_push_that_fails_leaves_the_branch_so_that_the_same_push_can_be_repeated() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("again", "one");
+    w.paas(&["config", "set", "-a", &app, "UNRELATED=1"]).ok();
+    repo.write("mode", "exit=7\n").commit("broken");
+
+    let failed = w.push(&repo, &app);
+    assert_ne!(failed.code, 0, "{failed}");
+    failed.says(&["[remote rejected]", "7", "told to exit"]);
+    w.serves(&app, "one");
+
+    // Not `up-to-date`: git still has something to send, and the daemon tries it anew.
+    let repeated = w.push(&repo, &app);
+    assert_ne!(repeated.code, 0, "{repeated}");
+    repeated.says(&["[remote rejected]"]).never_says(&["up-to-date"]);
+
+    repo.write("mode", "").release("two");
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+}
+
+#[test]
+fn a_branch_that_is_not_the_deploy_branch_is_stored_and_not_deployed() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("branch", "one");
+    repo.release("two");
+
+    w.push_as("laptop", &repo, &app, &["main:refs/heads/feature"]).ok().says(&["main", "not deployed"]);
+    w.serves(&app, "one");
+    w.push_as("laptop", &repo, &app, &["main:refs/heads/feature"]).ok().says(&["up-to-date"]);
+
+    // The commit is there already, and goes live when the right branch asks for it.
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+}
+
+#[test]
+fn the_manifest_may_name_another_deploy_branch() {
+    let w = World::shared("git_push");
+    let (app, repo) = (w.app("trunk"), Repo::testapp("one"));
+    repo.write("paas.toml", "[deploy]\nbranch = \"trunk\"\n").commit("branch");
+
+    w.push_as("laptop", &repo, &app, &["main:trunk"]).ok();
+
+    w.serves(&app, "one");
+}
+
+#[test]
+fn closing_the_pushers_terminal_changes_nothing() {
+    let w = World::shared("git_push");
+    let (app, repo) = (w.app("closed"), Repo::testapp("one"));
+    repo.write("paas.toml", "[release]\ncommand = [\"/testapp\", \"release\"]\n")
+        .write("mode", "release_ms=2000\n")
+        .commit("slow");
+
+    let mut push = push_in_background(&w, &repo, &app);
+    let mut lines = BufReader::new(push.stderr.take().expect("stderr was piped")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|l| l.contains("begins"))), "the release command never began");
+    push.kill().expect("our own child can be killed");
+    push.wait().expect("a child can be waited for");
+    drop(lines);
+
+    eventually("the deploy goes on without its pusher", Duration::from_secs(30), || {
+        (w.get(&app, "/").status == 200).then_some(())
+    });
+    w.push(&repo, &app).ok().says(&["up-to-date"]);
+}
+
+#[test]
+fn a_push_ends_with_what_each_stage_took() {
+    let w = World::shared("git_push");
+    let (app, repo) = (w.app("stages"), Repo::testapp("one"));
+
+    w.push(&repo, &app).ok().says(&["build", "boot", "switch", "http://", "v1"]);
+
+    let stages = w.last_deploy(&app)["stages"].clone();
+    assert!(stages.as_array().is_some_and(|s| s.len() >= 4), "the stages are not kept with the deploy: {stages}");
+}
+
+fn push_in_background(w: &World, repo: &Repo, app: &str) -> std::process::Child {
+    let mut command = Command::new("git");
+    command.current_dir(repo.path()).args(["push", &format!("paas@127.0.0.1:{app}"), "main"]);
+    command.env("GIT_SSH_COMMAND", w.ssh_command("laptop")).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().expect("git starts")
+}

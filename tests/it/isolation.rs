@@ -1,0 +1,80 @@
+//! An instance has what it needs and nothing more, whatever its image says.
+
+use crate::support::{Repo, World};
+
+#[test]
+fn every_instance_is_confined_by_default() {
+    let w = World::shared("isolation");
+    let (app, _repo) = w.live("confined", "one");
+    let id = container(&w, &app);
+
+    let inspected = w.docker(&["inspect", &id]).ok().json();
+
+    let host = &inspected[0]["HostConfig"];
+    assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{host}");
+    assert_eq!(host["Privileged"], false);
+    assert_eq!(host["CapDrop"][0], "ALL", "{host}");
+    assert_eq!(host["Memory"], 512 * 1024 * 1024);
+    assert_eq!(host["PidsLimit"], 512);
+    assert!(matches!(host["RestartPolicy"]["Name"].as_str(), Some("no" | "")), "one owner restarts: {host}");
+    assert_eq!(host["LogConfig"]["Type"], "none", "output goes through init alone");
+    assert!(host["PortBindings"].as_object().is_none_or(|ports| ports.is_empty()), "no port is published: {host}");
+    assert!(host["OomScoreAdj"].as_i64().is_some_and(|score| score > 0), "{host}");
+    let mounts = inspected[0]["Mounts"].as_array().cloned().unwrap_or_default();
+    assert!(mounts.iter().all(|mount| mount["RW"] == false), "an instance writes to no folder of the host: {mounts:?}");
+}
+
+#[test]
+fn a_root_that_was_asked_to_be_read_only_is() {
+    let w = World::shared("isolation");
+    let (app, repo) = w.live("readonly", "one");
+    assert_eq!(w.get(&app, "/write").text(), "written\n");
+
+    repo.write("paas.toml", "[processes.web]\nread_only = true\n").release("two");
+    w.push(&repo, &app).ok();
+
+    assert_ne!(w.get(&app, "/write").text(), "written\n");
+}
+
+#[test]
+fn the_manifests_limits_are_those_of_the_container_and_memory_ends_there() {
+    let w = World::shared("isolation");
+    let (app, repo) = (w.app("small"), Repo::testapp("one"));
+    repo.write("paas.toml", "[processes.web]\nmemory = \"64MiB\"\npids = 40\n").commit("limits");
+    w.push(&repo, &app).ok();
+
+    let host = w.docker(&["inspect", &container(&w, &app)]).ok().json()[0]["HostConfig"].clone();
+    assert_eq!((host["Memory"].as_u64(), host["PidsLimit"].as_u64()), (Some(64 << 20), Some(40)));
+
+    // The kernel ends the app; init starts it again and the daemon can tell why.
+    assert_eq!(w.get(&app, "/eat?mb=200").status, 502);
+    let serves = || (w.get(&app, "/").status == 200).then_some(());
+    crate::support::eventually("init starts it again", std::time::Duration::from_secs(10), serves);
+    let ps = w.paas(&["ps", "-a", &app, "--json"]).ok();
+    assert!(ps.out.contains("memory"), "{ps}");
+}
+
+#[test]
+fn an_app_sees_no_other_app_and_not_the_daemon() {
+    let w = World::shared("isolation");
+    let (one, _repo) = w.live("one", "one");
+    let (two, _repo) = w.live("two", "one");
+    let networks = |app: &str| {
+        let inspected = w.docker(&["inspect", &container(&w, app)]).ok().json();
+        let networks = inspected[0]["NetworkSettings"]["Networks"].as_object().cloned().unwrap_or_default();
+        networks.keys().cloned().collect::<Vec<_>>()
+    };
+
+    let (first, second) = (networks(&one), networks(&two));
+
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first, second, "each app has a network of its own");
+    assert!(!first.contains(&"bridge".to_owned()));
+}
+
+fn container(w: &World, app: &str) -> String {
+    let ids = w.docker(&["ps", "-q", "--no-trunc", "--filter", &format!("label=paas.app={app}")]).ok().out;
+    let ids: Vec<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), 1, "one container of {app}, not {ids:?}");
+    ids[0].to_owned()
+}

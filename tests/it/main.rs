@@ -1,0 +1,24 @@
+//! All integration tests, one binary. Files are named by the promise that they keep.
+
+mod layering;
+mod support;
+
+mod bad_input;
+mod config;
+mod crash_recovery;
+mod dialer;
+mod domains;
+mod git_push;
+mod git_push_parts;
+mod init;
+mod isolation;
+mod logs;
+mod logs_cli;
+mod release_command;
+mod rollback;
+mod ssh_cli;
+mod supervise;
+mod tarball;
+mod units;
+mod workers;
+mod zero_downtime;

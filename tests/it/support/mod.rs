@@ -1,0 +1,31 @@
+//! The world that the end-to-end tests live in: the real binary, a real dockerd, a real sshd, real git.
+//!
+//! Owns: starting a whole installation in a temporary folder, a client for each of its doors, and the proof that nothing is left behind.
+//! Uses: the programs of the machine (`tests/run` installs them). Never: imports the library; it sees what a user sees.
+//! Invariant: a world takes only names, subnets, ports and folders that no other world, run or installation has.
+
+mod cli;
+mod engine;
+mod facts;
+mod http;
+mod listening;
+mod net;
+mod repo;
+mod sshd;
+mod tarball;
+mod traffic;
+mod wait;
+mod websocket;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use cli::{Done, json_lines, run};
+pub use http::Client;
+pub use repo::{Repo, testapp_binary};
+pub use tarball::{Entry, Tarball};
+pub use traffic::Traffic;
+pub use wait::eventually;
+pub use websocket::{Message, Socket};
+pub use world::World;

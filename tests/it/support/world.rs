@@ -1,0 +1,384 @@
+//! One whole installation in a temporary folder: daemon, proxy and dialer under `paas up`, an sshd, a key, and the clients for each door.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use super::cli::{Done, run};
+use super::http::{Client, Reply};
+use super::net::Range;
+use super::repo::Repo;
+use super::sshd::{Sshd, make_key};
+use super::wait::{eventually, until};
+use super::{engine, listening};
+
+/// A push builds an image: minutes only where a machine is busy with other builds.
+const PUSH_LIMIT: Duration = Duration::from_secs(300);
+
+pub struct World {
+    folder: PathBuf,
+    pub config: PathBuf,
+    pub domain: String,
+    install: String,
+    proxy: SocketAddr,
+    sshd: Sshd,
+    supervisor: Mutex<Child>,
+    names: AtomicU32,
+    _range: Range,
+}
+
+impl World {
+    pub fn start() -> World {
+        World::start_with("", &[])
+    }
+
+    /// `more` is added to the host config; `env` to the environment of the processes.
+    pub fn start_with(more: &str, env: &[(&str, &str)]) -> World {
+        require_machine();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Short, because the path of a Unix socket may have 107 bytes.
+        let name = format!("pt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let folder = Path::new("/tmp").join(&name);
+        let range = Range::take();
+        let config = folder.join("paas.toml");
+        make_folders(&folder);
+        place_binary(&folder);
+        let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"));
+        let domain = format!("{name}.test");
+        let text = format!(
+            "state_dir = \"{dir}/state\"\nrun_dir = \"{dir}/run\"\ndomain = \"{domain}\"\n\
+             [proxy]\nlisten = [\"127.0.0.1:0\"]\ncommit_header = true\n\
+             [ssh]\nhost = \"127.0.0.1\"\nport = {port}\n\
+             [docker]\nsubnets = \"{range}\"\n[stack]\nsource = \"debian\"\n{more}",
+            dir = folder.display(),
+            port = sshd.port,
+            range = range.text,
+        );
+        std::fs::write(&config, text).expect("the host config can be written");
+        let supervisor = start_supervisor(&folder, &config, env);
+        let mut world = World {
+            folder,
+            config,
+            domain,
+            install: String::new(),
+            proxy: ([127, 0, 0, 1], 0).into(),
+            sshd,
+            supervisor: Mutex::new(supervisor),
+            names: AtomicU32::new(0),
+            _range: range,
+        };
+        world.wait_until_ready();
+        make_key(&world.key("laptop"));
+        world.add_key("laptop", &[]).ok();
+        world
+    }
+
+    /// The world of a group of tests: started by the first that asks, ended (and checked) with the last that holds it.
+    pub fn shared(group: &'static str) -> Shared {
+        static WORLDS: Mutex<Option<HashMap<&'static str, Weak<World>>>> = Mutex::new(None);
+        let mut worlds = WORLDS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let worlds = worlds.get_or_insert_default();
+        if let Some(world) = worlds.get(group).and_then(Weak::upgrade) {
+            return Shared(world);
+        }
+        let world = Arc::new(World::start());
+        worlds.insert(group, Arc::downgrade(&world));
+        Shared(world)
+    }
+
+    fn wait_until_ready(&mut self) {
+        let run_dir = self.run_dir();
+        let ended = || self.supervisor.lock().is_ok_and(|mut child| matches!(child.try_wait(), Ok(Some(_))));
+        let found = until(Duration::from_secs(30), || {
+            if ended() {
+                panic!("`paas up` ended before it was ready\n{}", self.logs_of_roles());
+            }
+            let address = listening::proxy_address(&run_dir)?;
+            let status = self.paas(&["status", "--json"]);
+            let install = (status.code == 0).then(|| status.json()["install"].as_str().map(str::to_owned))??;
+            Some((address, install))
+        });
+        match found {
+            Some((address, install)) => (self.proxy, self.install) = (address, install),
+            None => panic!(
+                "paas was not ready within 30 s; `paas status`:\n{}\n{}",
+                self.paas(&["status", "--json"]),
+                self.logs_of_roles()
+            ),
+        }
+    }
+
+    // ---- doors
+
+    pub fn paas(&self, args: &[&str]) -> Done {
+        self.paas_in(args, b"")
+    }
+
+    /// The CLI on the host, as an administrator.
+    pub fn paas_in(&self, args: &[&str], input: &[u8]) -> Done {
+        run(self.paas_command().args(args), input, PUSH_LIMIT)
+    }
+
+    /// The CLI, not started yet.
+    pub fn paas_command(&self) -> Command {
+        let mut command = Command::new(self.folder.join("paas"));
+        command.env("PAAS_SOCKET", self.run_dir().join("api.sock")).env_remove("PAAS_CRASH_AT").current_dir("/");
+        command
+    }
+
+    /// A verb by plain ssh with the key `key`: a laptop that has nothing installed.
+    pub fn ssh(&self, key: &str, args: &[&str], input: &[u8]) -> Done {
+        let ssh = self.sshd.command(&self.key(key));
+        let mut words = ssh.split(' ');
+        let mut command = Command::new(words.next().expect("a command has a first word"));
+        command.args(words).arg("paas@127.0.0.1").args(args).current_dir("/");
+        run(&mut command, input, PUSH_LIMIT)
+    }
+
+    pub fn ssh_command(&self, key: &str) -> String {
+        self.sshd.command(&self.key(key))
+    }
+
+    pub fn push(&self, repo: &Repo, app: &str) -> Done {
+        self.push_as("laptop", repo, app, &["main"])
+    }
+
+    pub fn push_as(&self, key: &str, repo: &Repo, app: &str, refs: &[&str]) -> Done {
+        let url = format!("paas@127.0.0.1:{app}");
+        let args: Vec<&str> = ["push", &url].iter().chain(refs).copied().collect();
+        repo.git_with(&args, &[("GIT_SSH_COMMAND", &self.ssh_command(key))], PUSH_LIMIT)
+    }
+
+    /// A connection to the proxy that will ask for `app`.
+    pub fn client(&self, app: &str) -> Client {
+        Client::connect(self.proxy, &self.host(app)).expect("the proxy accepts")
+    }
+
+    #[track_caller]
+    pub fn get(&self, app: &str, path: &str) -> Reply {
+        self.get_host(&self.host(app), path)
+    }
+
+    #[track_caller]
+    pub fn get_host(&self, host: &str, path: &str) -> Reply {
+        let asked = Client::connect(self.proxy, host).and_then(|mut client| client.get(path));
+        asked.unwrap_or_else(|e| panic!("GET {path} of {host}: {e}\n{}", self.logs_of_roles()))
+    }
+
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    pub fn host(&self, app: &str) -> String {
+        format!("{app}.{}", self.domain)
+    }
+
+    // ---- keys and names
+
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.folder.join("ssh").join(name)
+    }
+
+    /// Registers the key `name` (made if missing) with more options, for example `--app shop`.
+    pub fn add_key(&self, name: &str, options: &[&str]) -> Done {
+        let key = self.key(name);
+        if !key.exists() {
+            make_key(&key);
+        }
+        let public = std::fs::read(key.with_extension("pub")).expect("a key has a public half");
+        let args: Vec<&str> = ["keys", "add", name].iter().chain(options).copied().collect();
+        self.paas_in(&args, &public)
+    }
+
+    /// An app name that nobody has.
+    pub fn app(&self, stem: &str) -> String {
+        format!("{stem}-{}", self.names.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// An app that serves `version` already, with the working copy it came from.
+    #[track_caller]
+    pub fn live(&self, stem: &str, version: &str) -> (String, Repo) {
+        let (app, repo) = (self.app(stem), Repo::testapp(version));
+        self.push(&repo, &app).ok();
+        self.serves(&app, version);
+        (app, repo)
+    }
+
+    /// `version` of the test app answers at `app`'s own name.
+    #[track_caller]
+    pub fn serves(&self, app: &str, version: &str) {
+        let reply = self.get(app, "/");
+        let wanted = format!("{app} {version}\n");
+        assert!(reply.status == 200 && reply.text() == wanted, "wanted {wanted:?}, got {reply:?}\n{}", self.logs_of_roles());
+    }
+
+    // ---- processes
+
+    pub fn run_dir(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// The process of a role (`daemon`, `proxy`, `dialer`), found in /proc as any operator would.
+    pub fn pid_of(&self, role: &str) -> Option<u32> {
+        let config = self.config.display().to_string();
+        processes()
+            .into_iter()
+            .find(|(_, argv)| argv.get(1).is_some_and(|a| a == role) && argv.contains(&config))
+            .map(|(pid, _)| pid)
+    }
+
+    /// SIGKILL to a role; waits until its supervisor has started another. Gives how long that took.
+    #[track_caller]
+    pub fn kill(&self, role: &str) -> Duration {
+        let old = eventually(role, Duration::from_secs(10), || self.pid_of(role));
+        let started = std::time::Instant::now();
+        run(Command::new("kill").args(["-KILL", &old.to_string()]), b"", Duration::from_secs(5)).ok();
+        eventually(&format!("a new {role}"), Duration::from_secs(15), || self.pid_of(role).filter(|new| *new != old));
+        eventually("paas status", Duration::from_secs(15), || (self.paas(&["status", "--json"]).code == 0).then_some(()));
+        started.elapsed()
+    }
+
+    pub fn objects(&self) -> Vec<String> {
+        // A world that never became ready made nothing, and has no name to ask for.
+        if self.install.is_empty() { Vec::new() } else { engine::objects(&self.install) }
+    }
+
+    pub fn docker(&self, args: &[&str]) -> Done {
+        engine::docker(args)
+    }
+
+    pub fn logs_of_roles(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.join("up.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        format!(
+            "--- last lines of paas up\n{}\n--- sshd\n{}",
+            lines[lines.len().saturating_sub(80)..].join("\n"),
+            self.sshd.log()
+        )
+    }
+
+    /// Destroys every app by the product's own command, stops the installation, and gives what was left behind.
+    fn finish(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let apps = self.paas(&["apps", "list", "--json"]);
+        let names = serde_json::from_str::<serde_json::Value>(&apps.out).unwrap_or_default();
+        for name in names.as_array().into_iter().flatten().filter_map(|app| app["name"].as_str()) {
+            let done = self.paas(&["apps", "destroy", name, "--confirm", name]);
+            if done.code != 0 {
+                left.push(format!("app {name} could not be destroyed:\n{done}"));
+            }
+        }
+        // Old releases are retired in the background; clean-up may take its drain time.
+        if until(Duration::from_secs(40), || self.objects().is_empty().then_some(())).is_none() {
+            left.extend(self.objects());
+        }
+        let mut child = self.supervisor.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        drop(run(Command::new("kill").args(["-TERM", &child.id().to_string()]), b"", Duration::from_secs(5)));
+        if until(Duration::from_secs(20), || child.try_wait().ok().flatten()).is_none() {
+            left.push("the supervisor did not end within 20 s of SIGTERM".into());
+        }
+        let config = self.config.display().to_string();
+        let ours = || processes().into_iter().filter(|(_, argv)| argv.contains(&config)).collect::<Vec<_>>();
+        if until(Duration::from_secs(5), || ours().is_empty().then_some(())).is_none() {
+            left.extend(ours().iter().map(|(pid, argv)| format!("process {pid} {argv:?}")));
+        }
+        left
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        let left = self.finish();
+        let config = self.config.display().to_string();
+        for (pid, _) in processes().into_iter().filter(|(_, argv)| argv.contains(&config)) {
+            drop(run(Command::new("kill").args(["-KILL", &pid.to_string()]), b"", Duration::from_secs(5)));
+        }
+        if !self.install.is_empty() {
+            engine::clear(&self.install);
+        }
+        let logs = self.logs_of_roles();
+        drop(std::fs::remove_dir_all(&self.folder));
+        if failed || !left.is_empty() {
+            eprintln!("{logs}");
+        }
+        assert!(failed || left.is_empty(), "this world left behind:\n{}", left.join("\n"));
+    }
+}
+
+/// A hold on a world that other tests use too; shows its logs if the test that holds it fails.
+pub struct Shared(Arc<World>);
+
+impl Deref for Shared {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0.logs_of_roles());
+        }
+    }
+}
+
+/// Fails with the one command that brings what is missing; a test is never skipped.
+fn require_machine() {
+    let user = |name: &str| {
+        std::fs::read_to_string("/etc/passwd").unwrap_or_default().lines().any(|l| l.starts_with(&format!("{name}:")))
+    };
+    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    assert!(root, "the end-to-end tests need root: use tests/run");
+    for name in ["paasd", "paas-proxy", "paas"] {
+        assert!(user(name), "there is no user {name}: use tests/run, which makes it");
+    }
+    let docker = engine::docker(&["version", "--format", "{{.Server.Version}}"]);
+    assert!(docker.code == 0, "no Docker engine answers: use tests/run, which starts one\n{docker}");
+}
+
+/// The folders as install.sh makes them.
+fn make_folders(base: &Path) {
+    for (path, mode, owner) in
+        [("", "0755", "root:root"), ("ssh", "0755", "root:root"), ("run", "0755", "paasd:root"), ("state", "0711", "paasd:paas")]
+    {
+        let mut command = Command::new("install");
+        let (user, group) = owner.split_once(':').expect("owner and group");
+        command.args(["-d", "-m", mode, "-o", user, "-g", group]).arg(base.join(path));
+        run(&mut command, b"", Duration::from_secs(5)).ok();
+    }
+}
+
+/// The binary lies in the world's folder: its users may not enter the home of whoever built it. A second name costs nothing; a copy some.
+fn place_binary(folder: &Path) {
+    let (built, placed) = (env!("CARGO_BIN_EXE_paas"), folder.join("paas"));
+    std::fs::hard_link(built, &placed).or_else(|_| std::fs::copy(built, &placed).map(drop)).expect("the binary can be placed");
+}
+
+fn start_supervisor(folder: &Path, config: &Path, env: &[(&str, &str)]) -> Child {
+    let log = || std::fs::OpenOptions::new().create(true).append(true).open(folder.join("up.log")).expect("a log can be made");
+    let mut command = Command::new(folder.join("paas"));
+    command.args(["up", "--config"]).arg(config).envs(env.iter().copied()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn().expect("paas up starts")
+}
+
+/// Every process of the machine with its arguments.
+fn processes() -> Vec<(u32, Vec<String>)> {
+    let pids =
+        std::fs::read_dir("/proc").expect("/proc is there").flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let text = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|t| !t.is_empty())?;
+        Some((pid, text.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect()))
+    })
+    .collect()
+}
