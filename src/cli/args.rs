@@ -240,9 +240,6 @@ pub struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Do not wait: the output is in the logs
-    #[arg(long, short)]
-    pub detach: bool,
     /// Set a variable for this run only
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub env: Vec<String>,

@@ -1,4 +1,4 @@
-//! `ps:scale` and `ps scale` are the same command. Old habits (`releases:rollback`, `run:detached`) find their way too.
+//! `ps:scale` and `ps scale` are the same command. Old habits (`releases:rollback`) find their way too.
 
 use std::ffi::OsString;
 
@@ -6,9 +6,8 @@ use std::ffi::OsString;
 const WITH_VALUE: [&str; 8] = ["-a", "--app", "-H", "--host", "-r", "--remote", "--socket", "--config"];
 
 /// Words of other platforms that mean something here: (typed, ours).
-const HABITS: [(&str, &[&str]); 6] = [
+const HABITS: [(&str, &[&str]); 5] = [
     ("releases:rollback", &["rollback"]),
-    ("run:detached", &["run", "--detach"]),
     ("ssh-keys:add", &["keys", "add"]),
     ("ssh-keys:list", &["keys", "list"]),
     ("ssh-keys:remove", &["keys", "remove"]),

@@ -40,9 +40,6 @@ fn noun_colon_verb_and_noun_verb_are_the_same() {
     );
     assert!(matches!(typed("paas releases:rollback v3"), Verb::Rollback { release: Some(v) } if v.0 == 3));
     assert!(
-        matches!(typed("paas run:detached rake db:migrate"), Verb::Run(args) if args.detach && args.command == ["rake", "db:migrate"])
-    );
-    assert!(
         matches!(typed("paas deploys:follow d12"), Verb::Deploys { act: Some(DeploysAct::Follow { deploy: Some(d) }) } if d.0 == 12)
     );
     assert!(matches!(typed("paas config"), Verb::Config { act: None }));

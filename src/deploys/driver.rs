@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::crash;
+use crate::deploys::error::StepError;
 use crate::deploys::feed::{Happened, StageTime, Tone};
-use crate::deploys::step::{Next, StepError};
+use crate::deploys::step::Next;
 use crate::deploys::world::World;
 use crate::model::deploy::{Deploy, Failure, RequestCounts, State};
 use crate::store::StoreError;

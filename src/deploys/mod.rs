@@ -7,6 +7,7 @@
 pub mod admit;
 pub mod destroy;
 pub mod driver;
+pub mod error;
 pub mod feed;
 pub mod plan;
 pub mod prune;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deploys::driver;
-use crate::deploys::step::StepError;
+use crate::deploys::error::StepError;
 use crate::deploys::world::World;
 use crate::model::app::App;
 use crate::model::instance::{Instance, Wanted};

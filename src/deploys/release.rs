@@ -1,7 +1,7 @@
 //! The release command as a step of a deploy: its output goes to the pusher.
 
+use crate::deploys::error::StepError;
 use crate::deploys::feed::Tone;
-use crate::deploys::step::StepError;
 use crate::deploys::world::World;
 use crate::manifest::CommandLine;
 use crate::model::app::App;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::crash::{self, Point};
-use crate::deploys::settle::stop_rule;
-use crate::deploys::step::StepError;
+use crate::deploys::error::StepError;
 use crate::deploys::world::World;
 use crate::model::app::App;
 use crate::model::deploy::RequestCounts;
@@ -66,7 +65,7 @@ impl World {
                 self.drain(row, release.manifest.deploy.drain, release.manifest.deploy.drain_streams).await;
                 crash::point(Point::Drained);
             }
-            let (signal, limit) = stop_rule(&release, &row.process);
+            let (signal, limit) = release.stop_rule(&row.process);
             self.instances.term(row, &signal, limit);
             crash::point(Point::OldTermed);
             self.instances.stop(row, &signal, limit).await?;

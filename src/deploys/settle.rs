@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::crash::{self, Point};
+use crate::deploys::error::StepError;
 use crate::deploys::plan::Plan;
 use crate::deploys::retire;
 use crate::deploys::retire::DRAIN_SLACK;
-use crate::deploys::step::StepError;
 use crate::deploys::world::World;
 use crate::git::GitError;
 use crate::instances::probe::Verdict;
@@ -16,8 +16,8 @@ use crate::manifest::Switch;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin, RequestCounts, State};
 use crate::model::instance::{Instance, Wanted};
-use crate::model::release::{Process, Release};
-use crate::names::{DeployId, InstanceId, ProcessName};
+use crate::model::release::Process;
+use crate::names::{DeployId, InstanceId};
 
 impl World {
     /// Brings the app to what its rows say: workers switch, old instances go. Called at the commit point and after a restart.
@@ -96,7 +96,7 @@ impl World {
             }
             // Before it stops, so that nobody who sees it stopped starts it again.
             self.store.instances_want(&[row.id], Wanted::Paused).await?;
-            let (signal, limit) = stop_rule(&release, &row.process);
+            let (signal, limit) = release.stop_rule(&row.process);
             self.instances.stop(row, &signal, limit).await?;
         }
         crash::point(Point::OldStopped);
@@ -241,11 +241,4 @@ impl World {
         let lines = read.ok().and_then(Result::ok).map(|page| page.lines).unwrap_or_default();
         lines.into_iter().map(|line| line.text).collect()
     }
-}
-
-/// How a process type wants to be stopped.
-pub(super) fn stop_rule(release: &Release, process: &ProcessName) -> (String, Duration) {
-    let found = release.processes().into_iter().find(|p| p.name == *process);
-    let spec = found.map(|p| p.spec).unwrap_or_default();
-    (spec.stop_signal, spec.stop_timeout)
 }

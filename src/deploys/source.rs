@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::base::crash::{self, Point};
 use crate::builds::{self, BuildLine, BuildRequest, LineKind};
+use crate::deploys::error::StepError;
 use crate::deploys::feed::{Happened, Tone};
-use crate::deploys::step::StepError;
 use crate::deploys::world::World;
 use crate::manifest::{self, Manifest};
 use crate::model::deploy::{Deploy, Origin};
@@ -81,13 +81,16 @@ impl World {
     async fn source(&self, deploy: &Deploy) -> Result<PathBuf, StepError> {
         let path = self.source_path(deploy);
         if !path.exists() {
+            let started = std::time::Instant::now();
             let Some(commit) = &deploy.commit else {
                 return Err(StepError::new("the uploaded archive is gone", "upload it again with `paas deploy --tarball`"));
             };
             let archive =
                 self.repos.archive(&deploy.app, commit).await.map_err(|e| StepError::new(&e.to_string(), "push again"))?;
             let received = self.builder.receive_source(archive, &path, false).await?;
-            tracing::info!(app = %deploy.app, deploy = %deploy.id, files = received.files, bytes = received.bytes, "source read");
+            let (files, kib) = (received.files, received.bytes.div_ceil(1024));
+            let text = format!("Read {files} files, {kib} KiB, in {:.2} s", started.elapsed().as_secs_f32());
+            self.say(deploy, Tone::Output, text);
         }
         crash::point(Point::ContextOpened);
         Ok(path)

@@ -1,6 +1,7 @@
 //! A release: image, config snapshot and manifest under one number; never changed once made.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,13 @@ impl Release {
             all.insert(web.clone(), Process { name: web, command: None, spec: ProcessSpec::default() });
         }
         all.into_values().collect()
+    }
+
+    /// How a process type wants to be stopped: the signal, and how long it may take.
+    pub fn stop_rule(&self, process: &ProcessName) -> (String, Duration) {
+        let found = self.processes().into_iter().find(|p| p.name == *process);
+        let spec = found.map(|p| p.spec).unwrap_or_default();
+        (spec.stop_signal, spec.stop_timeout)
     }
 
     /// The command that runs once for a new image, before anything of it starts.

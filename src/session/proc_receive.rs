@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::protocol::{self, Outcome};
-use super::serve_git::{ENV_APP, ENV_CONFIG, ENV_KEY};
+use super::serve_git::{ENV_APP, ENV_BEGAN, ENV_CONFIG, ENV_KEY};
 use super::view::View;
 use super::{REFUSED, door, say};
+use crate::api::render::seconds;
 use crate::api::types::git::PushRequest;
+use crate::base::clock::UnixMillis;
 use crate::base::crash;
 use crate::config::HostConfig;
 use crate::names::{AppName, KeyId};
@@ -28,6 +30,7 @@ pub fn run() -> ExitCode {
         Ok(found) => found,
         Err(why) => return say::refuse(REFUSED, &why, None),
     };
+    let received = since_session_began();
     let (mut from, mut to) = (io::stdin().lock(), io::stdout().lock());
     let asked = match protocol::read(&mut from, &mut to) {
         Ok(asked) => asked,
@@ -41,7 +44,12 @@ pub fn run() -> ExitCode {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime of one thread can be made");
         match runtime.block_on(View::new(&door(&config, key), request).watch()) {
-            Some(outcomes) => outcomes,
+            Some(outcomes) => {
+                if let (Some(received), Some(whole)) = (received, since_session_began()) {
+                    say::line(&format!("       receive {} · whole push {}", seconds(received), seconds(whole)));
+                }
+                outcomes
+            }
             // The pusher is gone; the daemon goes on and moves the branch itself.
             None => return ExitCode::from(REFUSED),
         }
@@ -49,6 +57,12 @@ pub fn run() -> ExitCode {
     let reported = protocol::write(&mut to, &outcomes);
     crash::point(crash::Point::HookReported);
     if reported.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }
+}
+
+/// Milliseconds since ssh started the session; the clock may have been set meanwhile, then nothing is told.
+fn since_session_began() -> Option<u64> {
+    let began = std::env::var(ENV_BEGAN).ok()?.parse().ok()?;
+    u64::try_from(UnixMillis::now().since(UnixMillis(began)).as_millis()).ok()
 }
 
 /// What the session put into git's environment.

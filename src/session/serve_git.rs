@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, umask};
 use super::{REFUSED, UNREACHABLE, door, pump, say};
 use crate::api::client::ClientError;
 use crate::api::types::git::{GitService, Session, SessionRequest};
+use crate::base::clock::UnixMillis;
 use crate::base::crash;
 use crate::config::HostConfig;
 use crate::git;
@@ -19,6 +20,8 @@ use crate::names::{AppName, KeyId};
 pub(super) const ENV_CONFIG: &str = "PAAS_CONFIG";
 pub(super) const ENV_KEY: &str = "PAAS_KEY";
 pub(super) const ENV_APP: &str = "PAAS_APP";
+/// When the session began, in milliseconds since 1970: the hook tells the pusher how long the receiving took.
+pub(super) const ENV_BEGAN: &str = "PAAS_SESSION_BEGAN";
 
 /// The daemon answers from memory and its store; it may have to make a repository.
 const ASK_DEADLINE: Duration = Duration::from_secs(15);
@@ -131,6 +134,7 @@ fn command(config: &HostConfig, key: KeyId, service: GitService, app: &AppName, 
     let mut command = Command::new("git");
     command.arg(verb).arg(&session.repo).current_dir("/").env_clear().envs(git::environment(&settings));
     command.env(ENV_CONFIG, &config.file).env(ENV_KEY, key.to_string()).env(ENV_APP, app.as_str());
+    command.env(ENV_BEGAN, UnixMillis::now().0.to_string());
     if let Some(point) = std::env::var_os("PAAS_CRASH_AT") {
         command.env("PAAS_CRASH_AT", point);
     }

@@ -4,6 +4,7 @@ mod layering;
 mod support;
 
 mod bad_input;
+mod cancel;
 mod config;
 mod crash_recovery;
 mod dialer;

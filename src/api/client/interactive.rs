@@ -9,7 +9,7 @@ use tokio::io::{ReadHalf, WriteHalf};
 
 use super::{Client, ClientError, json_body, whole};
 use crate::api::stream::{self, Frame};
-use crate::api::types::processes::{ExecRequest, RunRequest, RunStarted};
+use crate::api::types::processes::{ExecRequest, RunRequest};
 use crate::names::AppName;
 
 /// Both directions of a session; give each to a task of its own, as reading and writing frames is not cancel-safe.
@@ -43,21 +43,10 @@ fn broken(e: std::io::Error) -> ClientError {
     ClientError::Broken { act: "running a command".to_owned(), why: e.to_string() }
 }
 
-/// What `run` answers with.
-pub enum RunAnswer {
-    Session(Box<Interactive>),
-    /// It was asked to go on by itself.
-    Detached(RunStarted),
-}
-
 impl Client {
     /// `POST /apps/{app}/run`.
-    pub async fn run(&self, app: &AppName, asked: &RunRequest) -> Result<RunAnswer, ClientError> {
-        let path = format!("/apps/{app}/run");
-        if asked.detach {
-            return self.json(Method::POST, &path, json_body(asked)).await.map(RunAnswer::Detached);
-        }
-        Ok(RunAnswer::Session(Box::new(self.upgrade(&path, asked).await?)))
+    pub async fn run(&self, app: &AppName, asked: &RunRequest) -> Result<Interactive, ClientError> {
+        self.upgrade(&format!("/apps/{app}/run"), asked).await
     }
 
     /// `POST /apps/{app}/exec`.

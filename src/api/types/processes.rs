@@ -92,16 +92,6 @@ pub struct RunRequest {
     pub size: Option<TerminalSize>,
     #[serde(default)]
     pub env: BTreeMap<ConfigKey, Secret<String>>,
-    /// Goes on after the client has left; the answer is [`RunStarted`] as JSON instead of an upgrade, the output is in the logs.
-    #[serde(default)]
-    pub detach: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunStarted {
-    /// As in `logs -p`: `run.4`.
-    pub name: String,
-    pub instance: InstanceId,
 }
 
 /// A command inside an instance that runs already.

@@ -1,11 +1,9 @@
 //! `run COMMAND`: a one-off instance of the live release.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 use super::super::args::RunArgs;
 use super::{CliError, Context, Outcome, pair, terminal};
-use crate::api::client::RunAnswer;
 use crate::api::types::processes::RunRequest;
 use crate::base::secret::Secret;
 use crate::names::ConfigKey;
@@ -18,21 +16,9 @@ pub async fn run(context: &Context, args: RunArgs) -> Outcome {
         env.insert(key, Secret::new(value.to_owned()));
     }
     let (app, client) = (context.app()?, context.client()?);
-    let tty = !args.detach && !args.no_tty && terminal::is_there();
+    let tty = !args.no_tty && terminal::is_there();
     let size = terminal::size().filter(|_| tty);
-    let asked = RunRequest { command: args.command, tty, size, env, detach: args.detach };
-    match client.run(&app, &asked).await? {
-        RunAnswer::Session(session) => terminal::drive(context, *session, tty).await,
-        RunAnswer::Detached(started) => {
-            if context.global.json {
-                context.screen.json(&started).map_err(CliError::output)?;
-            } else {
-                context.screen.data(&started.name).map_err(CliError::output)?;
-                context
-                    .screen
-                    .talk(&format!("{} runs; `paas logs -t -p {} -a {app}` shows its output", started.name, started.name));
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+    let asked = RunRequest { command: args.command, tty, size, env };
+    let session = client.run(&app, &asked).await?;
+    terminal::drive(context, session, tty).await
 }

@@ -1,0 +1,81 @@
+//! Why a step cannot go on, in the terms of the driver.
+
+use crate::builds::BuildError;
+use crate::docker::DockerError;
+use crate::instances::lifecycle::InstanceError;
+use crate::routes::publisher::PublishError;
+use crate::store::StoreError;
+
+/// Why a step cannot go on. The driver turns it into Failed, or waits where the engine is away.
+#[derive(Debug)]
+pub enum StepError {
+    Failed {
+        why: String,
+        last_lines: Vec<String>,
+        next: String,
+    },
+    Cancelled,
+    /// Docker does not answer: nothing is wrong with the deploy.
+    EngineAway(String),
+    /// Somebody else moved the row: look again.
+    Raced(String),
+}
+
+impl StepError {
+    pub fn new(why: &str, next: &str) -> Self {
+        Self::Failed { why: why.to_owned(), last_lines: Vec::new(), next: next.to_owned() }
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Conflict(why) => Self::Raced(why),
+            StoreError::Taken { what } => Self::new(&format!("{what} is taken"), "paas domains list"),
+            other => Self::new(&other.to_string(), "paas status"),
+        }
+    }
+}
+
+impl From<DockerError> for StepError {
+    fn from(e: DockerError) -> Self {
+        match e {
+            DockerError::Unavailable(why) => Self::EngineAway(why),
+            other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
+        }
+    }
+}
+
+impl From<InstanceError> for StepError {
+    fn from(e: InstanceError) -> Self {
+        match e {
+            InstanceError::Docker(e) => e.into(),
+            InstanceError::Store(e) => e.into(),
+            other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
+        }
+    }
+}
+
+impl From<PublishError> for StepError {
+    fn from(e: PublishError) -> Self {
+        match e {
+            PublishError::Store(e) => e.into(),
+            PublishError::Proxy(e) => {
+                Self::new(&e.to_string(), "check the proxy on the server with `paas status`, then push again")
+            }
+        }
+    }
+}
+
+impl From<BuildError> for StepError {
+    fn from(e: BuildError) -> Self {
+        if e.is_cancelled() {
+            return Self::Cancelled;
+        }
+        if let Some(why) = e.engine_away() {
+            return Self::EngineAway(why);
+        }
+        let next = e.hint().unwrap_or_else(|| "mend it and push again".to_owned());
+        Self::Failed { why: e.to_string(), last_lines: e.last_lines(), next }
+    }
+}
