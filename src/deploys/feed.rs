@@ -64,6 +64,22 @@ pub struct Feeds {
     grown: Arc<Mutex<BTreeMap<DeployId, watch::Sender<u64>>>>,
 }
 
+/// A line without the colours and cursor moves of the program that wrote it (ECMA-48 §5.4: ESC `[`, parameters, a final byte): a feed is read
+/// by terminals, by git and by files alike. Other control characters are shown escaped by whoever prints.
+pub fn plain(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' && rest.next_if_eq(&'[').is_some() {
+            // The final byte ends the sequence; one that was cut off takes the line's end with it.
+            rest.by_ref().find(|c| ('@'..='~').contains(c));
+        } else {
+            kept.push(c);
+        }
+    }
+    kept
+}
+
 /// What a follower gets.
 pub enum Next {
     Happened(Happened),
@@ -204,3 +220,6 @@ impl Follower {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::base::crash::{self, Point};
 use crate::builds::{self, BuildLine, BuildRequest, LineKind};
 use crate::deploys::error::StepError;
-use crate::deploys::feed::{Happened, Tone};
+use crate::deploys::feed::{self, Happened, Tone};
 use crate::deploys::world::World;
 use crate::manifest::{self, Manifest};
 use crate::model::deploy::{Deploy, Origin};
@@ -168,6 +168,7 @@ impl World {
 
     /// One line of a deploy, to those who watch and to the app's log.
     pub(super) fn say(&self, deploy: &Deploy, tone: Tone, text: String) {
+        let text = feed::plain(&text);
         self.deploy_log(deploy, &text);
         self.feeds.tell(&deploy.app, deploy.id, &Happened::Line { tone, text });
     }
