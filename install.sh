@@ -189,7 +189,9 @@ add_group() { getent group "$1" >/dev/null || { groupadd --system "$1" && made g
 
 add_user() { # name home shell
     getent passwd "$1" >/dev/null && return
-    useradd --system --user-group --no-create-home --home-dir "$2" --shell "$3" "$1"
+    local own=(--user-group)
+    ! getent group "$1" >/dev/null || own=(--gid "$1")
+    useradd --system "${own[@]}" --no-create-home --home-dir "$2" --shell "$3" "$1"
     made user "$1"
 }
 
