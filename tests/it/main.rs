@@ -4,10 +4,12 @@ mod layering;
 mod support;
 
 mod bad_input;
+mod builds;
 mod cancel;
 mod config;
 mod crash_recovery;
 mod dialer;
+mod docker;
 mod domains;
 mod git_push;
 mod git_push_parts;
