@@ -14,6 +14,7 @@ use paas::git::keys::{PublicKey, export};
 use paas::names::{AppName, CommitSha, KeyId};
 
 use super::fake_daemon::FakeDaemon;
+use crate::support::place_program;
 
 pub struct World {
     dir: tempfile::TempDir,
@@ -45,7 +46,7 @@ impl World {
         let config = HostConfig::load(&file).expect("config is valid");
         // The login user must be able to read the program, which it can't in a build folder below /root.
         let exe = dir.path().join("paas");
-        fs::copy(env!("CARGO_BIN_EXE_paas"), &exe).expect("copy");
+        place_program(Path::new(env!("CARGO_BIN_EXE_paas")), &exe);
         install_hooks(&config.hooks_dir(), &exe).expect("hooks");
         keygen(&dir.path().join("id"));
         keygen(&dir.path().join("host_key"));

@@ -23,7 +23,7 @@ mod tests;
 
 pub use cli::{Done, json_lines, run};
 pub use http::Client;
-pub use repo::{Repo, testapp_binary};
+pub use repo::{Repo, place_program, testapp_binary, testapp_file};
 pub use tarball::{Entry, Tarball};
 pub use traffic::Traffic;
 pub use wait::eventually;

@@ -14,19 +14,29 @@ pub fn sample(name: &str) -> PathBuf {
     folder
 }
 
-/// The test app (`examples/testapp.rs`, built with the tests), without its debug information.
+/// The test app (`examples/testapp.rs`), as it was built with the tests.
+pub fn testapp_file() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_paas")).with_file_name("examples").join("testapp")
+}
+
+/// The test app without its debug information.
 pub fn testapp_binary() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
-        let built = Path::new(env!("CARGO_BIN_EXE_paas")).with_file_name("examples").join("testapp");
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let stripped = folder.path().join("testapp");
-        run(Command::new("strip").arg("-o").arg(&stripped).arg(&built), b"", Duration::from_secs(20)).ok();
+        run(Command::new("strip").arg("-o").arg(&stripped).arg(testapp_file()), b"", Duration::from_secs(20)).ok();
         std::fs::read(&stripped).expect("strip wrote the file")
     })
 }
 
 pub const SCRATCH: &str = "FROM scratch\nCOPY testapp /testapp\nCOPY version mode /\nENTRYPOINT [\"/testapp\"]\n";
+
+/// Puts a copy of `program` at `to`, to be run from there. Another process writes it: a child that some other test forks while this
+/// process holds the file open for writing would keep it open, and the kernel refuses to run a file that is being written (ETXTBSY).
+pub fn place_program(program: &Path, to: &Path) {
+    run(Command::new("install").args(["-m", "0755"]).arg(program).arg(to), b"", Duration::from_secs(20)).ok();
+}
 
 /// A working copy with its own git, which sees no configuration of the machine.
 pub struct Repo {

@@ -5,8 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::net::free_port;
-use super::repo::testapp_binary;
-use super::{Client, Entry, Message, Repo, Socket, Tarball, Traffic, eventually};
+use super::{Client, Entry, Message, Repo, Socket, Tarball, Traffic, eventually, place_program, testapp_file};
 
 struct App {
     child: Child,
@@ -18,8 +17,7 @@ impl App {
     fn start(mode: &str) -> App {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let program = folder.path().join("testapp");
-        std::fs::write(&program, testapp_binary()).expect("a file can be written");
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode can be set");
+        place_program(&testapp_file(), &program);
         std::fs::write(folder.path().join("mode"), mode).expect("a file can be written");
         std::fs::write(folder.path().join("version"), "one").expect("a file can be written");
         let port = free_port();

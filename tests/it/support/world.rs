@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::cli::{Done, run};
 use super::http::{Client, Reply};
 use super::net::Range;
-use super::repo::Repo;
+use super::repo::{Repo, place_program};
 use super::sshd::{Sshd, make_key};
 use super::wait::{eventually, until};
 use super::{engine, listening};
@@ -361,8 +361,10 @@ fn make_folders(base: &Path) {
 
 /// The binary lies in the world's folder: its users may not enter the home of whoever built it. A second name costs nothing; a copy some.
 fn place_binary(folder: &Path) {
-    let (built, placed) = (env!("CARGO_BIN_EXE_paas"), folder.join("paas"));
-    std::fs::hard_link(built, &placed).or_else(|_| std::fs::copy(built, &placed).map(drop)).expect("the binary can be placed");
+    let (built, placed) = (Path::new(env!("CARGO_BIN_EXE_paas")), folder.join("paas"));
+    if std::fs::hard_link(built, &placed).is_err() {
+        place_program(built, &placed);
+    }
 }
 
 fn start_supervisor(folder: &Path, config: &Path, env: &[(&str, &str)]) -> Child {
