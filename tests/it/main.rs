@@ -3,6 +3,7 @@
 mod layering;
 mod support;
 
+mod api;
 mod bad_input;
 mod builds;
 mod cancel;

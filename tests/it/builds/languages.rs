@@ -100,3 +100,60 @@ async fn an_erlang_like_release_is_run_as_it_is() {
     assert!(output.starts_with("start from /app, 1000\n") && !output.trim_end().ends_with("\n0"), "{output}");
     world.done().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_vite_is_built_by_pnpm_and_served_as_files() {
+    let world = World::new("pnpm-sample").await;
+    let mut files = sample("node-pnpm");
+    let first = world.build(&files).await;
+    let page = world.fetch(first.ok(), None, "/").await;
+    assert!(page.contains("<title>Hello from vite</title>"), "{page}");
+    let script =
+        page.split_once("src=\"").and_then(|(_, rest)| rest.split_once('"')).expect("the page has a script").0.to_owned();
+    assert!(script.starts_with("/assets/"), "the page holds the built script, not the source: {script}");
+    assert!(world.fetch(first.ok(), None, &script).await.contains("javascript"), "a script has its type");
+
+    edit(&mut files, "src/App.vue", "Clicked", "Pressed");
+    let second = world.build(&files).await;
+    assert!(second.text().contains("Installing dependencies (cached)"), "{}", second.text());
+    let page = world.fetch(second.ok(), None, "/").await;
+    assert!(page.contains("/assets/") && !page.contains(&script), "a changed source has another name: {page}");
+    world.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_app_with_yarn_lock_is_built_by_yarn_and_its_lockfile_counts() {
+    let world = World::new("yarn-sample").await;
+    let mut files = sample("node-yarn");
+    let first = world.build(&files).await;
+    assert!(first.text().contains("yarn"), "{}", first.text());
+    assert!(world.fetch(first.ok(), None, "/").await.contains("Hello from yarn"));
+    assert!(world.fetch(first.ok(), None, "/assets/style.css").await.contains("sans-serif"));
+
+    edit(&mut files, "package.json", "^4.21.0", "^4.17.0");
+    let stale = world.build(&files).await;
+    assert!(
+        stale.built.is_err() && stale.text().contains("lockfile"),
+        "a lockfile that does not fit is refused: {}",
+        stale.text()
+    );
+    world.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_django_project_has_its_static_files_collected_and_its_migrations_as_release_command() {
+    let world = World::new("django-sample").await;
+    let files = sample("django");
+    let first = world.build(&files).await;
+    assert!(first.text().contains("Collecting static files"), "{}", first.text());
+    let web = "export SECRET_KEY=x; gunicorn project.wsgi --bind 0.0.0.0:$PORT";
+    let page = world.fetch(first.ok(), Some(web), "/").await;
+    assert!(page.contains("Hello from django"), "{page}");
+    let sheet = page.split_once("href=\"").and_then(|(_, rest)| rest.split_once('"')).expect("the page has a style sheet").0;
+    assert!(sheet.starts_with("/static/shop/style.") && sheet != "/static/shop/style.css", "named by its content: {sheet}");
+    assert!(world.fetch(first.ok(), Some(web), sheet).await.contains("sans-serif"));
+    let line = "SECRET_KEY=x exec python manage.py migrate --noinput";
+    let (code, output) = world.run(&first.ok().image_id, Some(line)).await;
+    assert!(code == 0 && output.contains("Applying shop.0001_initial... OK"), "{code} {output}");
+    world.done().await;
+}
