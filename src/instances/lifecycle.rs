@@ -1,6 +1,7 @@
 //! The acts on one instance. Each looks before it makes.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::wire::dialer::{DialClient, DialFailure};
 /// How long init may take from `docker start` to its first word. Far above what was seen (under 0.3 s); a loaded host is slow.
 const INIT_LIMIT: Duration = Duration::from_secs(20);
 
+/// How many subnets that something else uses are skipped before the pool itself is called wrong.
+const SUBNET_TRIES: u32 = 64;
+
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
     #[error(transparent)]
@@ -42,6 +46,10 @@ pub enum InstanceError {
     Link(#[from] LinkError),
     #[error("the container of {0} does not run")]
     NotRunning(String),
+    #[error(
+        "{SUBNET_TRIES} subnets of {0} in a row are in use by other networks of this host; give paas a free range by `subnets` under [docker] in the host config"
+    )]
+    NoSubnet(String),
 }
 
 /// The handles that instances need. Cheap to share.
@@ -66,21 +74,39 @@ impl Instances {
         found.ok_or_else(|| InstanceError::ImageGone(release.image.tag.clone()))
     }
 
-    /// The app's network, made if it is not there.
+    /// The app's network, made if it is not there. Something else on this host may have its subnet (another program's network): then the
+    /// app moves to the next free one, which is recorded before it is used.
     pub async fn network(&self, app: &App) -> Result<(), InstanceError> {
-        let (subnet4, gateway4) = net::subnet4(self.config.docker.subnets.0, app.subnet);
+        let (pool, prefix) = self.config.docker.subnets;
+        // Read anew: the caller's copy may be from before an earlier move.
+        let mut subnet = self.store.app_by_id(app.id).await?.subnet;
+        for _ in 0..SUBNET_TRIES {
+            match self.docker.ensure_network(&self.network_spec(app, pool, subnet)).await {
+                Ok(_) => {
+                    crash::point(Point::NetworkMade);
+                    return Ok(());
+                }
+                Err(DockerError::SubnetTaken(why)) => {
+                    tracing::warn!(app = %app.name, "subnet {} is in use by something else ({why})", net::subnet4(pool, subnet).0);
+                    subnet = self.store.app_next_subnet(app.id, subnet, net::capacity(prefix)).await?;
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(InstanceError::NoSubnet(format!("{pool}/{prefix}")))
+    }
+
+    fn network_spec(&self, app: &App, pool: Ipv4Addr, subnet: u32) -> NetworkSpec {
+        let (subnet4, gateway4) = net::subnet4(pool, subnet);
         // Where the kernel has no IPv6 Docker cannot give an interface an address of it.
         let has_ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
-        let spec = NetworkSpec {
+        NetworkSpec {
             name: spec::network_name(&self.install, &app.name),
             subnet4,
             gateway4,
-            subnet6: has_ipv6.then(|| net::subnet6(&self.install, app.subnet)),
+            subnet6: has_ipv6.then(|| net::subnet6(&self.install, subnet)),
             app: app.name.to_string(),
-        };
-        self.docker.ensure_network(&spec).await?;
-        crash::point(Point::NetworkMade);
-        Ok(())
+        }
     }
 
     /// Records, creates and starts one instance behind its gate. Every part is found and adopted if an earlier try made it.

@@ -42,6 +42,17 @@ impl Store {
         self.app(name).await
     }
 
+    /// Moves the app from `taken` to the next number below `subnets` that no app has (around the end to the first), and gives it.
+    pub async fn app_next_subnet(&self, app_id: i64, taken: u32, subnets: u32) -> Result<u32, StoreError> {
+        let mut tx = self.begin().await?;
+        let used: Vec<i64> = sqlx::query_scalar("select subnet from apps order by subnet").fetch_all(&mut *tx).await?;
+        let next = (1..subnets).map(|step| (taken + step) % subnets).find(|n| used.binary_search(&i64::from(*n)).is_err());
+        let next = next.ok_or_else(|| StoreError::Conflict(format!("all {subnets} app networks are in use")))?;
+        sqlx::query("update apps set subnet = ? where id = ?").bind(next).bind(app_id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+
     pub async fn app(&self, name: &AppName) -> Result<App, StoreError> {
         let row = sqlx::query("select * from apps where name = ?").bind(name.as_str()).fetch_optional(&self.readers).await?;
         row.as_ref().map(app).transpose()?.ok_or_else(|| StoreError::NotFound(format!("app `{name}` does not exist")))

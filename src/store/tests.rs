@@ -175,6 +175,8 @@ async fn a_name_a_host_and_a_key_have_one_owner() {
     assert_ne!(shop.subnet, other.subnet);
     assert!(matches!(f.store.app_create(&name("third"), "root", 2).await, Err(StoreError::Conflict(_))), "no subnet left");
     assert!(matches!(f.store.app_create(&name("shop"), "root", 9).await, Err(StoreError::Taken { .. })));
+    assert_eq!(f.store.app_next_subnet(shop.id, shop.subnet, 3).await.expect("one is free"), 2);
+    assert!(matches!(f.store.app_next_subnet(other.id, other.subnet, 2).await.map(|n| n != other.subnet), Ok(true)));
     let host = Hostname::parse("shop.example").expect("valid");
     f.store.domain_add(&shop, &host, None, "root").await.expect("add");
     f.store.domain_add(&shop, &host, Some(&Hostname::parse("www.shop.example").expect("valid")), "root").await.expect("again");

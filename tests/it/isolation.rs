@@ -78,3 +78,27 @@ fn container(w: &World, app: &str) -> String {
     assert_eq!(ids.len(), 1, "one container of {app}, not {ids:?}");
     ids[0].to_owned()
 }
+
+#[test]
+fn a_subnet_that_another_program_has_taken_is_left_to_it() {
+    let w = World::start();
+    let first = w.subnets().replace("/18", "/26");
+    let name = format!("other-{}", w.domain);
+    w.docker(&["network", "create", "--subnet", &first, &name]).ok();
+
+    let (app, _repo) = w.live("second", "one");
+
+    let network = w.docker(&["network", "inspect", &container_network(&w, &app)]).ok().json();
+    let gone = w.docker(&["network", "rm", &name]);
+    assert_ne!(network[0]["IPAM"]["Config"][0]["Subnet"], first.as_str(), "{network}");
+    gone.ok();
+    // Another start finds the network that is there.
+    w.paas(&["ps", "restart", "-a", &app]).ok();
+    w.serves(&app, "one");
+}
+
+fn container_network(w: &World, app: &str) -> String {
+    let inspected = w.docker(&["inspect", &container(w, app)]).ok().json();
+    let networks = inspected[0]["NetworkSettings"]["Networks"].as_object().cloned().unwrap_or_default();
+    networks.keys().next().cloned().expect("an instance is in its app's network")
+}

@@ -29,7 +29,7 @@ pub struct World {
     sshd: Sshd,
     supervisor: Mutex<Child>,
     names: AtomicU32,
-    _range: Range,
+    range: Range,
 }
 
 impl World {
@@ -70,7 +70,7 @@ impl World {
             sshd,
             supervisor: Mutex::new(supervisor),
             names: AtomicU32::new(0),
-            _range: range,
+            range,
         };
         world.wait_until_ready();
         make_key(&world.key("laptop"));
@@ -172,6 +172,11 @@ impl World {
 
     pub fn proxy(&self) -> SocketAddr {
         self.proxy
+    }
+
+    /// The range that this installation takes its networks from.
+    pub fn subnets(&self) -> &str {
+        &self.range.text
     }
 
     pub fn host(&self, app: &str) -> String {
