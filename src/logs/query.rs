@@ -45,8 +45,9 @@ pub struct LogLine {
     pub truncated: bool,
     /// Written by paas, not by the app: lines were dropped, or something happened to the app.
     pub notice: bool,
-    /// The segment it stands in and the byte after it: what a [`Cursor`] is made of.
+    /// The segment it stands in, the byte it begins with and the one after it: what a [`Cursor`] is made of.
     pub segment: u64,
+    pub begin: u64,
     pub end: u64,
 }
 
@@ -57,6 +58,16 @@ pub struct Page {
     pub cursor: Cursor,
     /// There was more when this page was full.
     pub more: bool,
+}
+
+impl Page {
+    /// Where a reader stands that has seen all that this page left out, and none of its lines.
+    pub fn begin(&self) -> Cursor {
+        let mut at = self.cursor.clone();
+        // Backwards, so that the first line of each segment has the last word.
+        self.lines.iter().rev().for_each(|line| at.pass(line.segment, line.begin));
+        at
+    }
 }
 
 /// The most that `num` gives, so that a client cannot make the daemon hold a whole log in memory.
@@ -109,6 +120,7 @@ impl Query {
             truncated: item.flags & PARTIAL != 0,
             notice: item.flags & (MARKER | EVENT) != 0,
             segment: header.segment,
+            begin: item.begin,
             end: item.end,
         })
     }

@@ -33,6 +33,8 @@ pub struct Item {
     pub stream: Stream,
     pub flags: u8,
     pub text: Vec<u8>,
+    /// Position before it.
+    pub begin: u64,
     /// Position after it.
     pub end: u64,
 }
@@ -59,7 +61,7 @@ impl SegmentReader {
             let rest = &self.buffer[self.at..];
             match record::decode(rest) {
                 Decoded::Whole(found, length) => {
-                    let item = own(found, self.position + length as u64);
+                    let item = own(found, self.position, self.position + length as u64);
                     self.advance(length);
                     return Ok(Some(item));
                 }
@@ -136,9 +138,9 @@ fn open_either(folder: &Path, number: u64) -> io::Result<Input> {
     }
 }
 
-fn own(found: Record<'_>, end: u64) -> Item {
+fn own(found: Record<'_>, begin: u64, end: u64) -> Item {
     let Record { number, at_micros, stream, flags, text } = found;
-    Item { number, at_micros, stream, flags, text: text.to_vec(), end }
+    Item { number, at_micros, stream, flags, text: text.to_vec(), begin, end }
 }
 
 #[cfg(test)]

@@ -58,14 +58,14 @@ async fn send_all(
     tail: bool,
     to: &Sender<LogEvent>,
 ) -> Option<()> {
-    let mut at = send_page(first.lines, &first.cursor, cursor, to).await?;
     let mut more = first.more;
+    let mut at = send_page(first, cursor, to).await?;
     // From here on the cursor says where; the number was for the first page.
     query.num = None;
     while more {
         let next = page(store.clone(), query.clone(), Some(at.clone())).await.ok()?;
         more = next.more;
-        at = send_page(next.lines, &next.cursor, Some(at), to).await?;
+        at = send_page(next, Some(at), to).await?;
     }
     to.send(LogEvent::CaughtUp { cursor: at.to_string() }).await.ok()?;
     if !tail {
@@ -77,26 +77,19 @@ async fn send_all(
             next = follow.next() => next?.ok()?,
             () = to.closed() => return None,
         };
-        at = send_page(next.lines, &next.cursor, Some(at), to).await?;
+        at = send_page(next, Some(at), to).await?;
     }
 }
 
 /// Each line carries where a reader that has it goes on: the cursor before the page, moved past the lines up to it.
-async fn send_page(lines: Vec<logs::LogLine>, end: &Cursor, before: Option<Cursor>, to: &Sender<LogEvent>) -> Option<Cursor> {
-    let mut at = before;
-    let last = lines.len();
-    for (n, line) in lines.into_iter().enumerate() {
-        let cursor = match &mut at {
-            Some(at) => {
-                at.pass(line.segment, line.end);
-                at.to_string()
-            }
-            None if n + 1 == last => end.to_string(),
-            None => String::new(),
-        };
+async fn send_page(page: Page, before: Option<Cursor>, to: &Sender<LogEvent>) -> Option<Cursor> {
+    let mut at = before.unwrap_or_else(|| page.begin());
+    for line in page.lines {
+        at.pass(line.segment, line.end);
+        let cursor = at.to_string();
         to.send(LogEvent::Line(show(line, cursor))).await.ok()?;
     }
-    Some(end.clone())
+    Some(page.cursor)
 }
 
 fn show(line: logs::LogLine, cursor: String) -> LogLine {

@@ -110,6 +110,25 @@ fn a_cursor_goes_on_without_loss_or_repetition_over_rotation_compression_and_a_n
 }
 
 #[test]
+fn a_reader_that_leaves_in_the_middle_of_the_newest_lines_goes_on_after_its_last_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = store(dir.path());
+    let (mut one, mut two) = (store.segment(&web(1)).expect("segment"), store.segment(&web(2)).expect("segment"));
+    append(&mut one.file, &[(at(1), "old"), (at(2), "a"), (at(5), "d")]);
+    append(&mut two.file, &[(at(0), "older"), (at(3), "b"), (at(4), "c"), (at(6), "e")]);
+    let page = store.query(&Query { num: Some(5), ..query() }, None).expect("query");
+    assert_eq!(texts(&page.lines), ["a", "b", "c", "d", "e"]);
+    let mut cursor = page.begin();
+    for seen in 0..=page.lines.len() {
+        let rest = store.query(&query(), Some(&cursor)).expect("query");
+        assert_eq!(texts(&rest.lines), texts(&page.lines)[seen..], "after {seen} lines");
+        if let Some(line) = page.lines.get(seen) {
+            cursor.pass(line.segment, line.end);
+        }
+    }
+}
+
+#[test]
 fn the_daemons_own_lines_go_on_in_number_after_a_crash_in_the_middle_of_a_record() {
     let dir = tempfile::tempdir().expect("temp dir");
     let source = Source::of_kind(app(), Kind::Build);
