@@ -6,6 +6,8 @@ use super::version::{Range, first_line};
 use super::{Ask, LanguagePlan, StackKind, unfit};
 use crate::builds::error::BuildError;
 
+mod server;
+
 /// The one that a lockfile (or `packageManager`) says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Manager {
@@ -35,7 +37,7 @@ pub fn plan(ask: &Ask<'_>) -> Result<LanguagePlan, BuildError> {
     let script = |name: &str| package.pointer(&format!("/scripts/{name}")).and_then(Value::as_str);
     let build = ["heroku-postbuild", "build"].into_iter().find(|name| script(name).is_some());
     let copy_first = needs_sources(ask, &package, &manager);
-    let server = server_line(ask, &package);
+    let server = if ask.has_web() { None } else { server::line(ask, &package, &mut plan)? };
     let site = match (&server, build) {
         (None, Some(_)) if !ask.has_web() => "dist build out public .output/public _site www dist/*/browser dist/*",
         _ => "",
@@ -297,24 +299,4 @@ fn cache_of(ask: &Ask<'_>, manager: &Manager) -> String {
         Manager::YarnClassic { .. } | Manager::YarnBerry { .. } => "yarn",
     };
     ask.cache(name, "/root/.npm")
-}
-
-/// What `web` runs: the start script itself (npm between the app and its signals would swallow SIGTERM), else a file that is a server
-/// by its name.
-fn server_line(ask: &Ask<'_>, package: &Value) -> Option<String> {
-    let script =
-        |name: &str| package.pointer(&format!("/scripts/{name}")).and_then(Value::as_str).filter(|s| !s.trim().is_empty());
-    if let Some(start) = script("start") {
-        return Some(match script("prestart") {
-            Some(before) => format!("({before}) && {start}"),
-            None => start.to_owned(),
-        });
-    }
-    let main = package.get("main").and_then(Value::as_str).map(|m| m.trim_start_matches("./").to_owned());
-    let main = main.filter(|m| ask.tree.has(m) && m.bytes().all(|b| b.is_ascii_alphanumeric() || b"./_-".contains(&b)));
-    let usual = ["server.js", "server.mjs", "server.cjs", "index.js", "index.mjs", "app.js"];
-    // A site's bundler config or source is no server: with a build script only `server.*` counts.
-    let usual = if script("build").is_some() { &usual[..3] } else { &usual[..] };
-    let main = if script("build").is_some() { None } else { main };
-    usual.iter().find(|f| ask.tree.has(f)).map(|f| (*f).to_owned()).or(main).map(|file| format!("exec node {file}"))
 }

@@ -190,3 +190,37 @@ fn stack_recipes_render_with_and_without_certificates() {
         }
     }
 }
+
+#[test]
+fn frameworks_of_node_are_started_by_what_their_build_leaves() {
+    let started = |package: &str, more: &[(&str, &str)]| {
+        let files: Vec<(&str, &str)> = [("package.json", package)].iter().chain(more).copied().collect();
+        planned("node", &files, TRIXIE).map(|(plan, _)| web(&plan))
+    };
+    let table = [
+        (r#"{"scripts":{"build":"nest build","start":"nest start","start:prod":"node dist/main"}}"#, "node dist/main"),
+        (r#"{"scripts":{"build":"react-scripts build","start":"react-scripts start"}}"#, "exec /usr/local/bin/paas-static"),
+        (r#"{"scripts":{"build":"ng build","start":"ng serve"}}"#, "exec /usr/local/bin/paas-static"),
+        (r#"{"scripts":{"build":"vite build","start":"vite --port 3000"}}"#, "exec /usr/local/bin/paas-static"),
+        (r#"{"scripts":{"build":"vite build","start":"vite preview"}}"#, "vite preview"),
+        (r#"{"scripts":{"build":"tsc","start":"node dist/index.js"}}"#, "node dist/index.js"),
+        (r#"{"scripts":{"build":"next build","start":"next dev"},"dependencies":{"next":"15"}}"#, "exec next start"),
+        (r#"{"scripts":{"build":"nuxt build"},"dependencies":{"nuxt":"3"}}"#, "exec node .output/server/index.mjs"),
+        (
+            r#"{"scripts":{"build":"astro build","start":"astro dev"},"dependencies":{"astro":"5"}}"#,
+            "exec /usr/local/bin/paas-static",
+        ),
+        (
+            r#"{"scripts":{"build":"vite build"},"devDependencies":{"@sveltejs/kit":"2","@sveltejs/adapter-node":"5"}}"#,
+            "exec node build",
+        ),
+    ];
+    for (package, line) in table {
+        assert_eq!(started(package, &[]).expect(package), line, "{package}");
+    }
+    let next = r#"{"scripts":{"build":"next build"},"dependencies":{"next":"15"}}"#;
+    let exported = started(next, &[("next.config.mjs", "export default { output: 'export' }")]).expect("a site");
+    assert_eq!(exported, "exec /usr/local/bin/paas-static");
+    let kit = r#"{"scripts":{"build":"vite build"},"devDependencies":{"@sveltejs/kit":"2","@sveltejs/adapter-auto":"4"}}"#;
+    assert!(started(kit, &[]).expect_err("no adapter").to_string().contains("adapter"), "it says what is missing");
+}
