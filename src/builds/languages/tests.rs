@@ -148,6 +148,24 @@ fn python_versions_servers_and_dependencies_are_found() {
 }
 
 #[test]
+fn a_python_server_that_is_missing_is_added_and_every_lockfile_has_its_tool() {
+    let factory = [("requirements.txt", "flask"), ("app/__init__.py", "def create_app():\n    return Flask('x')\n")];
+    let (found, text) = planned("python", &factory, TRIXIE).expect("planned");
+    assert_eq!(web(&found), "exec gunicorn 'app:create_app()' --bind 0.0.0.0:$PORT");
+    assert!(text.contains("pip install -r requirements.txt && pip install gunicorn"), "{text}");
+    assert!(found.warnings.iter().any(|w| w.contains("gunicorn is not among the dependencies")), "{:?}", found.warnings);
+    let fast = ("main.py", "api = FastAPI()\n");
+    let poetry = [("pyproject.toml", "[tool.poetry]\nname = 'x'\n"), ("poetry.lock", "name = \"uvicorn\"\n"), fast];
+    let (found, text) = planned("python", &poetry, TRIXIE).expect("planned");
+    assert_eq!(web(&found), "exec uvicorn main:api --host 0.0.0.0 --port $PORT");
+    assert!(text.contains("poetry install --only main") && !text.contains("pip install uvicorn"), "{text}");
+    let (found, _) = planned("python", &[poetry[0], fast], TRIXIE).expect("planned");
+    assert!(found.warnings.iter().any(|w| w.contains("poetry.lock")), "{:?}", found.warnings);
+    let (_, text) = planned("python", &[("Pipfile.lock", "{}"), ("Pipfile", ""), fast], TRIXIE).expect("planned");
+    assert!(text.contains("pipenv requirements") && text.contains("COPY app/Pipfile app/Pipfile.lock ./"), "{text}");
+}
+
+#[test]
 fn go_programs_are_found_and_a_choice_is_asked_for() {
     let main = "package main\nfunc main() {}\n";
     let (found, text) =

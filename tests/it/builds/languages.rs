@@ -157,3 +157,16 @@ async fn a_django_project_has_its_static_files_collected_and_its_migrations_as_r
     assert!(code == 0 && output.contains("Applying shop.0001_initial... OK"), "{code} {output}");
     world.done().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flask_app_that_names_no_server_gets_one_and_is_told() {
+    let world = World::new("flask-factory").await;
+    let mut files = Files::new();
+    put(&mut files, "requirements.txt", "Flask==3.*\n");
+    let app = "from flask import Flask\n\ndef create_app():\n    app = Flask(__name__)\n    app.get('/')(lambda: 'Hello from a factory')\n    return app\n";
+    put(&mut files, "app/__init__.py", app);
+    let first = world.build(&files).await;
+    assert!(first.text().contains("gunicorn is not among the dependencies and is added"), "{}", first.text());
+    assert!(world.fetch(first.ok(), None, "/").await.contains("Hello from a factory"));
+    world.done().await;
+}
