@@ -84,7 +84,7 @@ fn missing_image(dockerfile: &str, reference: &str, path: &str, step: &FailedSte
         message: format!("{path}{place}: the image `{name}` of FROM can't be had: {}", cut(&step.error)),
         hint: Some(format!(
             "load it on the server (`docker load`, or `docker tag <local image> {name}`), give the engine a mirror \
-             (`registry-mirrors` in /etc/docker/daemon.json), or drop the Dockerfile and let a buildpack with `[stack] source = \"debian\"` build"
+             (`registry-mirrors` in /etc/docker/daemon.json), or build without the Dockerfile: `[build] buildpack = \"node\"` (or another) in paas.toml"
         )),
         last_lines: Vec::new(),
     }
