@@ -11,6 +11,7 @@ mod config;
 mod crash_recovery;
 mod dialer;
 mod docker;
+mod docker_faults;
 mod domains;
 mod git_push;
 mod git_push_parts;
