@@ -22,7 +22,7 @@ use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
 use crate::config::HostConfig;
 use crate::deploys::feed::Feeds;
-use crate::deploys::put_right::Looks;
+use crate::deploys::looks::Looks;
 use crate::deploys::world::{Cancels, Wakeups, World};
 use crate::docker::Docker;
 use crate::git::Repos;

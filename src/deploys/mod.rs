@@ -9,6 +9,7 @@ pub mod destroy;
 pub mod driver;
 pub mod error;
 pub mod feed;
+pub mod looks;
 pub mod plan;
 pub mod prune;
 pub mod put_right;

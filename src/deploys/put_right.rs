@@ -1,11 +1,7 @@
 //! One instance from what the store says to what Docker runs. One task per instance at a time; whoever is troubled longest goes first.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-use tokio::sync::Semaphore;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::backoff::Backoff;
 use crate::deploys::error::StepError;
@@ -19,86 +15,12 @@ use crate::model::app::App;
 use crate::model::instance::{Instance, Wanted};
 use crate::names::{AppName, InstanceId};
 
-/// How many containers are put right at the same time: starting one takes a core for a third of a second.
-const AT_ONCE: usize = 4;
-
 /// Between tries for one instance while Docker answers.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Of one who waits for an app to run again; putting right goes on without it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// Who is being looked at, and who was found troubled since when.
-pub struct Looks {
-    /// True: look again, something happened meanwhile.
-    running: Mutex<BTreeMap<InstanceId, bool>>,
-    troubled: Mutex<BTreeMap<InstanceId, Instant>>,
-    turns: Semaphore,
-    /// What an earlier daemon left in Docker is gone.
-    pub(super) swept: AtomicBool,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self {
-            running: Mutex::default(),
-            troubled: Mutex::default(),
-            turns: Semaphore::new(AT_ONCE),
-            swept: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Looks {
-    /// False: somebody looks already, and will look once more.
-    fn begin(&self, id: InstanceId) -> bool {
-        let mut running = self.running();
-        let free = !running.contains_key(&id);
-        running.insert(id, !free);
-        free
-    }
-
-    /// True: look again.
-    fn end(&self, id: InstanceId) -> bool {
-        let mut running = self.running();
-        let again = running.get(&id).copied().unwrap_or(false);
-        if again {
-            running.insert(id, false);
-        } else {
-            running.remove(&id);
-        }
-        again
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceId, bool>> {
-        self.running.lock().expect("no code panics while it holds this lock")
-    }
-
-    fn troubled(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceId, Instant>> {
-        self.troubled.lock().expect("no code panics while it holds this lock")
-    }
-
-    /// True: it is news.
-    fn note_trouble(&self, id: InstanceId) -> bool {
-        let mut troubled = self.troubled();
-        let is_new = !troubled.contains_key(&id);
-        troubled.entry(id).or_insert_with(Instant::now);
-        is_new
-    }
-
-    /// Instances that are gone have no trouble any more.
-    fn forget_others(&self, rows: &[Instance]) {
-        self.troubled().retain(|id, _| rows.iter().any(|row| row.id == *id));
-    }
-
-    /// Those that serve requests first, then those that have been troubled for longest.
-    fn in_turn(&self, rows: &mut [Instance]) {
-        let troubled = self.troubled();
-        let now = Instant::now();
-        rows.sort_by_key(|row| (!row.takes_requests(), troubled.get(&row.id).copied().unwrap_or(now), row.id));
-    }
-}
 
 impl World {
     /// Starts to look at every instance that should run (of one app, or of all), and to put right what is not as it should be.
@@ -128,7 +50,7 @@ impl World {
         self.put_right(Some(&app.name), false).await;
         let rows = self.store.instances_of(app.id).await.unwrap_or_default();
         let quiet = async {
-            while rows.iter().any(|row| self.looks.running().contains_key(&row.id)) {
+            while rows.iter().any(|row| self.looks.is_looking(row.id)) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -142,7 +64,7 @@ impl World {
         let mut stopping = self.crew.stopping();
         loop {
             let looked = {
-                let _turn = self.looks.turns.acquire().await;
+                let _turn = self.looks.turn().await;
                 self.look_at(app, id, with_docker).await
             };
             match looked {
@@ -195,9 +117,8 @@ impl World {
         }
         let state = if finding == Finding::Fine { state } else { self.instances.state(&row).await? };
         self.reach(&row, state.as_ref()).await?;
-        let since = self.looks.troubled().remove(&id);
-        if let Some(since) = since {
-            let text = format!("{} runs again after {:.1} s", row.label(), since.elapsed().as_secs_f32());
+        if let Some(lasted) = self.looks.trouble_over(id) {
+            let text = format!("{} runs again after {:.1} s", row.label(), lasted.as_secs_f32());
             tracing::info!(app = %app.name, instance = %id, "{text}");
             self.platform_log(&app.name, &text);
         }

@@ -19,6 +19,7 @@ mod init;
 mod isolation;
 mod logs;
 mod logs_cli;
+mod long;
 mod release_command;
 mod rollback;
 mod ssh_cli;

@@ -18,8 +18,10 @@ pub struct OwnEngine {
     name: String,
     containerd: Mutex<Child>,
     dockerd: Mutex<Option<Child>>,
-    /// More arguments of dockerd at its next start.
-    options: Mutex<Vec<String>>,
+    /// What is started as dockerd.
+    program: Mutex<PathBuf>,
+    /// More arguments of dockerd.
+    options: Vec<String>,
 }
 
 impl OwnEngine {
@@ -48,8 +50,13 @@ impl OwnEngine {
         let mut command = Command::new("containerd");
         command.arg("--config").arg(folder.join("containerd.toml"));
         let containerd = Mutex::new(quietly(&mut command, &folder));
-        let options = Mutex::new(options.iter().map(|o| (*o).to_owned()).collect());
-        OwnEngine { folder, name, containerd, dockerd: Mutex::new(None), options }
+        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        OwnEngine { folder, name, containerd, dockerd: Mutex::new(None), program: Mutex::new("dockerd".into()), options }
+    }
+
+    /// The next start is of another dockerd.
+    pub fn use_program(&self, program: &Path) {
+        *self.program.lock().expect("no test panics with the lock") = program.to_owned();
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -86,7 +93,7 @@ impl OwnEngine {
         assert!(running.is_none(), "dockerd runs already");
         // Only the network namespace is entered: what it mounts for its containers must be seen by everybody, as on a real host.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg("dockerd");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(&*self.program.lock().expect("no test panics with the lock"));
         for (option, value) in [
             ("--data-root", "data"),
             ("--exec-root", "run"),
@@ -96,7 +103,7 @@ impl OwnEngine {
         ] {
             command.arg(option).arg(self.folder.join(value));
         }
-        command.args(["--host", &self.host()]).args(self.options.lock().expect("no test panics with the lock").iter());
+        command.args(["--host", &self.host()]).args(&self.options);
         *running = Some(quietly(&mut command, &self.folder));
     }
 

@@ -86,7 +86,7 @@ impl World {
             sshd,
             supervisor: Mutex::new(supervisor),
             names: AtomicU32::new(0),
-            range: range,
+            range,
             engine,
         };
         world.wait_until_ready();
