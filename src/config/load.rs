@@ -20,7 +20,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 30] = [
+pub const KEYS: [&str; 31] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -33,6 +33,7 @@ pub const KEYS: [&str; 30] = [
     "ssh.host",
     "ssh.port",
     "docker.socket",
+    "docker.exec_root",
     "docker.subnets",
     "build.ca_certificates",
     "build.concurrency",
@@ -156,6 +157,7 @@ fn ssh(mut s: Section<'_>) -> Result<SshConfig, KeyError> {
 fn docker(mut s: Section<'_>) -> Result<DockerConfig, KeyError> {
     let docker = DockerConfig {
         socket: s.parsed("socket", absolute)?.unwrap_or_else(|| PathBuf::from("/var/run/docker.sock")),
+        exec_root: s.parsed("exec_root", absolute)?.unwrap_or_else(|| PathBuf::from("/var/run/docker")),
         subnets: s.parsed("subnets", subnet)?.unwrap_or((Ipv4Addr::new(10, 213, 0, 0), 16)),
     };
     s.done()?;

@@ -66,6 +66,8 @@ pub struct SshConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DockerConfig {
     pub socket: PathBuf,
+    /// The engine's `--exec-root`: the network namespaces of its containers are under it.
+    pub exec_root: PathBuf,
     /// The pool that app networks are cut from: network address and prefix length.
     pub subnets: (Ipv4Addr, u8),
 }

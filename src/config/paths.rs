@@ -1,6 +1,6 @@
 //! Every path on the host, in one place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::HostConfig;
 use crate::names::{AppName, InstanceId};
@@ -73,6 +73,15 @@ impl HostConfig {
 
     pub fn proxy_socket(&self) -> PathBuf {
         self.run_dir.join("proxy.sock")
+    }
+
+    /// Where the engine keeps the network namespaces of its containers. It names its default folder in two ways.
+    pub fn sandbox_key_dirs(&self) -> Vec<PathBuf> {
+        const SAME: [&str; 2] = ["/run/docker", "/var/run/docker"];
+        let root = &self.docker.exec_root;
+        let is_default = SAME.iter().any(|same| root == Path::new(same));
+        let roots = if is_default { SAME.map(PathBuf::from).to_vec() } else { vec![root.clone()] };
+        roots.into_iter().map(|root| root.join("netns")).collect()
     }
 
     pub fn dialer_socket(&self) -> PathBuf {

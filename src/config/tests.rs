@@ -54,6 +54,9 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(c.repo(&app), Path::new("/var/lib/paas/apps/shop/repo.git"));
     assert_eq!(c.instance_dir(InstanceId(45)), Path::new("/var/lib/paas/instances/i45"));
     assert_eq!(c.api_socket(), Path::new("/run/paas/api.sock"));
+    assert_eq!(c.sandbox_key_dirs(), [Path::new("/run/docker/netns"), Path::new("/var/run/docker/netns")]);
+    let other = parse("[docker]\nexec_root = \"/srv/docker\"\n").expect("valid");
+    assert_eq!(other.sandbox_key_dirs(), [Path::new("/srv/docker/netns")]);
 }
 
 #[test]

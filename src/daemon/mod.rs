@@ -22,6 +22,7 @@ use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
 use crate::config::HostConfig;
 use crate::deploys::feed::Feeds;
+use crate::deploys::looks::Looks;
 use crate::deploys::world::{Cancels, Wakeups, World};
 use crate::docker::Docker;
 use crate::git::Repos;
@@ -64,8 +65,7 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
     let recovering = Arc::clone(&world);
     world.crew.start_once("recovery", async move {
         recovering.recover().await;
-        tracing::info!("what the store says is running again");
-        recovering.watch().await;
+        recovering.watch_docker().await;
     });
     if let Some(pause) = systemd::watchdog_interval() {
         tokio::spawn(async move {
@@ -98,6 +98,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
     let logs = LogStore::open(config.logs_dir(), &config.logs);
     let links = Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs);
     let dial = DialClient::new(config.dialer_socket());
+    let first_serial = u64::try_from(UnixMillis::now().0).unwrap_or(0);
     let proxies = Proxies::new(AccessLog::new(Arc::clone(&logs)));
     let instances = Arc::new(Instances {
         config: Arc::clone(config),
@@ -108,6 +109,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         install: install.clone(),
         bin,
         registered: Mutex::default(),
+        leftovers: Mutex::default(),
     });
     Ok(Arc::new(World {
         config: Arc::clone(config),
@@ -124,10 +126,12 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         build_slots: Semaphore::new(config.build.concurrency),
         wakeups: Wakeups::default(),
         cancels: Cancels::default(),
+        looks: Looks::default(),
         counts_before: Mutex::new(BTreeMap::new()),
         counts_turn: tokio::sync::Mutex::default(),
         keys_turn: tokio::sync::Mutex::default(),
-        last_serial: AtomicU64::new(0),
+        last_serial: AtomicU64::new(first_serial),
+        first_serial,
     }))
 }
 

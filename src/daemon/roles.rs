@@ -189,7 +189,8 @@ fn run_dialer(config: &Path) -> anyhow::Result<()> {
     };
     let doors = crate::api::server::accept::Doors::open(&config.users).map_err(anyhow::Error::msg)?;
     let proxy = super::listen::proxy_uid(&config)?;
-    dialer::run(DialerRun { listener, restored, daemon: doors.daemon, proxy }).context("the dialer")
+    let key_dirs = config.sandbox_key_dirs();
+    dialer::run(DialerRun { listener, restored, daemon: doors.daemon, proxy, key_dirs }).context("the dialer")
 }
 
 fn bind_dialer(path: &Path) -> anyhow::Result<OwnedFd> {

@@ -70,7 +70,9 @@ impl World {
             let outcome = if deploy.cancel_asked { Err(StepError::Cancelled) } else { self.step(&deploy).await };
             match outcome {
                 Ok(next) => {
-                    away_since = None;
+                    if away_since.take().is_some() {
+                        self.say(&deploy, Tone::Step, "Docker answers again; going on".to_owned());
+                    }
                     self.go_on(&deploy, next).await;
                 }
                 Err(StepError::Raced(why)) => {
@@ -79,7 +81,7 @@ impl World {
                 }
                 Err(StepError::EngineAway(why)) => {
                     let since = *away_since.get_or_insert_with(|| {
-                        self.say(&deploy, Tone::Warning, format!("Docker does not answer ({why}); waiting for it"));
+                        self.say(&deploy, Tone::Warning, format!("Waiting for Docker: {why}"));
                         Instant::now()
                     });
                     if since.elapsed() > ENGINE_LIMIT {

@@ -41,6 +41,8 @@ impl From<DockerError> for StepError {
     fn from(e: DockerError) -> Self {
         match e {
             DockerError::Unavailable(why) => Self::EngineAway(why),
+            // One that was busy for too long is asked again, as every step looks before it makes.
+            DockerError::TimedOut { .. } => Self::EngineAway(e.to_string()),
             other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
         }
     }

@@ -1,36 +1,44 @@
-//! From what the store says to what Docker runs: after a start of the daemon, of Docker, of the host, or when somebody meddled.
+//! What a start of the daemon puts right. (What Docker, the host or somebody's hand changes later: `watch.rs`, `put_right.rs`.)
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::deploys::driver;
-use crate::deploys::error::StepError;
 use crate::deploys::world::World;
 use crate::model::app::App;
-use crate::model::instance::{Instance, Wanted};
-use crate::names::ReleaseNumber;
-
-/// Between looks when nothing was announced.
-const POLL: Duration = Duration::from_secs(15);
+use crate::model::instance::Wanted;
 
 /// A file that was not written to for so long has no writer any more.
 const QUIET: Duration = Duration::from_secs(10);
 
 impl World {
-    /// Everything that a start has to put right: instances, routes, drivers, half-done ends of deploys.
+    /// Everything that a start has to put right: routes, instances, half-done ends of deploys, drivers. Nothing of it waits for Docker to be
+    /// there: what needs it is done as soon as it answers.
     pub async fn recover(self: &Arc<Self>) {
         let apps = self.store.apps().await.unwrap_or_default();
+        let docker_answers = !self.docker.ping().await.1.is_bad();
         for app in &apps {
-            self.reconcile_app(app).await;
             let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+            for row in rows.iter().filter(|i| matches!(i.wanted, Wanted::Live | Wanted::Retiring | Wanted::Candidate)) {
+                // The link must listen for whatever runs: an init that reconnects brings its state with it.
+                if let Err(e) = self.instances.listen(row) {
+                    tracing::warn!(app = %app.name, instance = %row.id, "listening for the init of {}: {e}", row.label());
+                }
+            }
             let known = rows.iter().map(|i| i.id).collect();
             if let Err(e) = self.logs.finish_gone(&app.name, &known) {
                 tracing::warn!(app = %app.name, "finishing the logs of instances that are gone: {e}");
             }
         }
         self.drop_unknown_targets().await;
-        self.drop_leftovers().await;
+        self.drop_old_sources().await;
+        if docker_answers {
+            self.drop_orphans().await;
+            for app in apps.iter().filter(|a| !a.destroying) {
+                self.reconcile_app(app).await;
+            }
+        }
         if let Err(e) = self.publisher.publish().await {
             tracing::error!("publishing the routes: {e}");
         }
@@ -75,11 +83,20 @@ impl World {
         }
     }
 
-    /// What a crash left in the middle of an upload, a build or a `run`.
-    async fn drop_leftovers(&self) {
-        if let Err(e) = self.instances.remove_orphaned_runs().await {
-            tracing::warn!("removing one-off containers: {e:?}");
+    /// One-off containers that nobody waits for any more: once per daemon those of earlier ones, and whatever could not be removed since.
+    pub(super) async fn drop_orphans(&self) {
+        // Relaxed: only this task reads and writes it.
+        if !self.looks.swept.load(Ordering::Relaxed) {
+            match self.instances.remove_orphans(self.first_serial).await {
+                Ok(()) => self.looks.swept.store(true, Ordering::Relaxed),
+                Err(e) => tracing::warn!("removing one-off containers: {e:?}"),
+            }
         }
+        self.instances.remove_leftovers().await;
+    }
+
+    /// What a crash left in the middle of an upload or a build.
+    async fn drop_old_sources(&self) {
         let needed: Vec<_> = self.store.deploys_active().await.unwrap_or_default().iter().map(|d| self.source_path(d)).collect();
         let Ok(entries) = std::fs::read_dir(self.config.builds_dir()) else { return };
         for path in entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| !needed.contains(p)) {
@@ -92,93 +109,5 @@ impl World {
                 tracing::warn!("removing `{}`: {e}", path.display());
             }
         }
-    }
-
-    /// Looks again and again, so that a container removed behind our back or a restarted Docker is put right within seconds.
-    pub async fn watch(self: Arc<Self>) {
-        let mut stopping = self.crew.stopping();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
-                () = self.docker.something_died() => {}
-                _ = stopping.changed() => return,
-            }
-            let mut changed = false;
-            for app in self.store.apps().await.unwrap_or_default() {
-                changed |= !app.destroying && self.reconcile_app(&app).await;
-            }
-            changed |= self.publisher.is_dirty();
-            if changed && let Err(e) = self.publisher.publish().await {
-                tracing::error!("publishing the routes: {e}");
-            }
-        }
-    }
-
-    /// Makes every instance that should run, run. True if something had to be done.
-    pub(super) async fn reconcile_app(self: &Arc<Self>, app: &App) -> bool {
-        let mut changed = false;
-        let rows = match self.store.instances_of(app.id).await {
-            Ok(rows) => rows,
-            Err(e) => {
-                tracing::error!(app = %app.name, "reading the instances: {e}");
-                return false;
-            }
-        };
-        for row in rows.iter().filter(|i| matches!(i.wanted, Wanted::Live | Wanted::Retiring | Wanted::Candidate)) {
-            match self.reconcile_one(app, row).await {
-                Ok(did) => changed |= did,
-                Err(e) => tracing::warn!(app = %app.name, instance = %row.id, "{} cannot be put right yet: {e:?}", row.label()),
-            }
-        }
-        changed
-    }
-
-    async fn reconcile_one(self: &Arc<Self>, app: &App, row: &Instance) -> Result<bool, StepError> {
-        // The link must listen for whatever runs: an init that reconnects brings its state with it.
-        self.instances.listen(row)?;
-        let state = self.instances.state(row).await?;
-        let runs = state.as_ref().is_some_and(|c| c.running);
-        if row.wanted != Wanted::Live {
-            return Ok(false);
-        }
-        let reachable = match &state {
-            Some(state) if state.running => self.instances.reachable(row, state).await,
-            _ => false,
-        };
-        // What was read may be old by now: nothing is started or opened that is not wanted any more.
-        if !matches!(self.store.instance(row.id).await?, Some(now) if now.wanted == Wanted::Live) {
-            return Ok(false);
-        }
-        // A worker may have to wait for the end of its forerunner: opening it is the switch's business while there is one.
-        let rows = self.store.instances_of(app.id).await?;
-        let waits = !row.takes_requests()
-            && rows.iter().any(|i| i.process == row.process && matches!(i.wanted, Wanted::Retiring | Wanted::Gone));
-        if !waits {
-            // First, as its init may connect at any moment: an earlier wish to stop must not meet it.
-            self.instances.open_quietly(row);
-        }
-        if reachable {
-            return Ok(false);
-        }
-        if !runs {
-            let what = if state.is_some() { "does not run" } else { "is gone" };
-            tracing::warn!(app = %app.name, instance = %row.id, "the container of {} {what}; it is started again", row.label());
-            self.start_again(app, row, row.release).await?;
-        }
-        if row.takes_requests() {
-            self.instances.register(row).await?;
-        }
-        Ok(true)
-    }
-
-    async fn start_again(&self, app: &App, row: &Instance, number: ReleaseNumber) -> Result<(), StepError> {
-        let release = self.store.release(app.id, number).await?;
-        let config = self.store.release_config(app.id, number).await?;
-        let image = self.instances.image(&release).await?;
-        self.instances.network(app).await?;
-        let processes: BTreeMap<_, _> = release.processes().into_iter().map(|p| (p.name.clone(), p)).collect();
-        let Some(process) = processes.get(&row.process) else { return Ok(()) };
-        self.instances.start_gated(app, &release, &config, process, row, &image).await?;
-        Ok(())
     }
 }

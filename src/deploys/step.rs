@@ -181,6 +181,7 @@ impl World {
             let health = &process.spec.health;
             match self.instances.probe(row, health, &host).await {
                 Verdict::Healthy => {}
+                _ if self.revive(&scene, row, process).await? => return Ok(Next::Wait(pause(waited))),
                 Verdict::Ended { why, last_lines } => {
                     let why = format!("{} {why} before it was healthy", row.label());
                     return Err(StepError::Failed {
@@ -205,6 +206,31 @@ impl World {
         }
         crash::point(Point::ProbePassed);
         Ok(Next::Move(State::Shifting))
+    }
+
+    /// A new instance whose container was stopped (with Docker, or by somebody's hand) has not failed: it begins again. True: it did.
+    /// An app that ends does not end its container: its init starts it again there.
+    async fn revive(&self, scene: &Scene, row: &Instance, process: &Process) -> Result<bool, StepError> {
+        let init = self.instances.links.state(row.id);
+        if init.is_some_and(|init| init.connected && init.last_end.is_none()) {
+            return Ok(false);
+        }
+        match self.instances.state(row).await? {
+            Some(container) if container.running => return Ok(false),
+            Some(_) => {}
+            None => {
+                let why = format!("the container of {} was removed before it was healthy", row.label());
+                return Err(StepError::new(&why, "push again"));
+            }
+        }
+        tracing::warn!(app = %row.app, instance = %row.id, "the container of {} was stopped before it was healthy; it is started again", row.label());
+        self.instances.network(&scene.app).await?;
+        let image = self.instances.image(&scene.release).await?;
+        let config = self.store.release_config(scene.app.id, scene.release.number).await?;
+        self.instances.start_gated(&scene.app, &scene.release, &config, process, row, &image).await?;
+        self.instances.wait_for_init(row).await?;
+        self.instances.register(row).await?;
+        Ok(true)
     }
 
     async fn shift(&self, deploy: &Deploy) -> Result<Next, StepError> {

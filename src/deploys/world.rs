@@ -10,6 +10,7 @@ use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
 use crate::config::HostConfig;
 use crate::deploys::feed::Feeds;
+use crate::deploys::looks::Looks;
 use crate::docker::Docker;
 use crate::git::keys::{ExportError, PublicKey};
 use crate::git::{self, Repos};
@@ -48,6 +49,7 @@ pub struct World {
     pub build_slots: Semaphore,
     pub wakeups: Wakeups,
     pub cancels: Cancels,
+    pub looks: Looks,
     /// Counts of old targets when traffic moved away from them, until they are gone.
     pub counts_before: Mutex<BTreeMap<InstanceId, RequestCounts>>,
     /// One addition to a deploy's counts at a time.
@@ -56,6 +58,8 @@ pub struct World {
     pub keys_turn: tokio::sync::Mutex<()>,
     /// The last number given by `serial`.
     pub last_serial: AtomicU64,
+    /// Every number that `serial` gives is at least this.
+    pub first_serial: u64,
 }
 
 impl World {

@@ -34,9 +34,6 @@ use namespace::{Home, Target};
 use peer::Peer;
 use waiting::Waiting;
 
-/// Where Docker keeps its sandbox keys: the only folders out of which a namespace may be registered.
-pub const KEY_DIRS: [&str; 2] = ["/run/docker/netns", "/var/run/docker/netns"];
-
 /// The most targets; each is a descriptor here and one in our parent's store (of `paas up` 1024, of our unit 4096).
 const TARGET_LIMIT: usize = 1000;
 
@@ -56,22 +53,24 @@ pub struct DialerRun {
     pub daemon: Uid,
     /// May only dial.
     pub proxy: Uid,
+    /// Where Docker keeps its sandbox keys: the only folders out of which a namespace may be registered.
+    pub key_dirs: Vec<PathBuf>,
 }
 
 /// Serves until the process is ended. Says READY to our parent once it accepts. Moves the calling thread into an empty network namespace.
 /// Needs CAP_SYS_ADMIN. Errors: only what makes serving impossible.
 pub fn run(run: DialerRun) -> io::Result<()> {
-    run_with(run, Parent::from_env(), KEY_DIRS.map(PathBuf::from).into())
+    run_with(run, Parent::from_env())
 }
 
 /// [`run`] with its surroundings given; a test ends it by shutting the listener down.
-fn run_with(run: DialerRun, parent: Parent, key_dirs: Vec<PathBuf>) -> io::Result<()> {
+fn run_with(run: DialerRun, parent: Parent) -> io::Result<()> {
     if getsockopt(&run.listener, sockopt::SockType)? != SockType::SeqPacket || !getsockopt(&run.listener, sockopt::AcceptConn)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the dialer's socket is no listening packet socket"));
     }
     let home = Home::move_in()?;
     let waiting = Waiting::start(home.clone(), parent.clone())?;
-    let shared = Arc::new(Dialer { targets: Mutex::new(BTreeMap::new()), waiting, home, parent, key_dirs });
+    let shared = Arc::new(Dialer { targets: Mutex::new(BTreeMap::new()), waiting, home, parent, key_dirs: run.key_dirs });
     for (name, namespace) in run.restored {
         shared.restore(&name, namespace);
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bollard::API_DEFAULT_VERSION;
 
 use super::error::DockerError;
+use super::health::Health;
 
 /// How long a negotiated version is used before it is asked for again. An engine that was upgraded in between may refuse the old version
 /// (Docker 29 refuses below 1.44); one more round trip of about a millisecond per period is the price.
@@ -30,6 +31,7 @@ struct Inner {
     negotiated: Mutex<Option<(bollard::Docker, Instant)>>,
     /// Serialises look-then-create of networks: the engine allows two networks of one name.
     pub(super) network_lock: tokio::sync::Mutex<()>,
+    health: tokio::sync::watch::Sender<Health>,
 }
 
 /// What the engine says about itself.
@@ -57,6 +59,7 @@ impl Docker {
             install: install.to_owned(),
             negotiated: Mutex::new(None),
             network_lock: tokio::sync::Mutex::new(()),
+            health: tokio::sync::watch::Sender::new(Health::Unknown),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -73,6 +76,10 @@ impl Docker {
     /// What every container and network name of this installation starts with: `paas-<install8>-`.
     pub fn name_prefix(&self) -> String {
         format!("paas-{}-", super::labels::short_install(&self.inner.install))
+    }
+
+    pub(super) fn noted(&self) -> &tokio::sync::watch::Sender<Health> {
+        &self.inner.health
     }
 
     pub(super) fn network_lock(&self) -> &tokio::sync::Mutex<()> {
@@ -104,26 +111,39 @@ impl Docker {
         Ok(self.negotiated().await?.client_version().to_string())
     }
 
-    /// Runs one engine call under a deadline. `act` says in words what was being done, for the error.
+    /// Runs one engine call under a deadline, which ends at once when the engine is found to hang. `act` says in words what was being done,
+    /// for the error. Where nobody pings, the deadline alone counts.
     pub(super) async fn call<T, F, Fut>(&self, act: &str, limit: Duration, f: F) -> Result<T, DockerError>
     where
         F: FnOnce(bollard::Docker) -> Fut,
         Fut: Future<Output = Result<T, bollard::errors::Error>>,
     {
-        let client = self.negotiated().await?.with_timeout(limit);
-        match tokio::time::timeout(limit, f(client)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.note(DockerError::from_bollard(error, act, limit))),
-            Err(_) => Err(DockerError::TimedOut { act: act.to_owned(), after: limit }),
+        let asked = async {
+            let client = self.negotiated().await?.with_timeout(limit);
+            match tokio::time::timeout(limit, f(client)).await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(self.note(DockerError::from_bollard(error, act, limit))),
+                Err(_) => Err(DockerError::TimedOut { act: act.to_owned(), after: limit }),
+            }
+        };
+        tokio::select! {
+            biased;
+            error = self.found_bad() => Err(error),
+            answer = asked => answer,
         }
     }
 
     /// Forgets the negotiated version after an answer that may come from another engine than the one it was negotiated with.
     pub(super) fn note(&self, error: DockerError) -> DockerError {
         if error.is_unavailable() || matches!(error, DockerError::Api { status: 400, .. }) {
-            *self.inner.negotiated.lock().expect("no panic while the version is held") = None;
+            self.forget_version();
         }
         error
+    }
+
+    /// The next call asks for the version anew.
+    pub(super) fn forget_version(&self) {
+        *self.inner.negotiated.lock().expect("no panic while the version is held") = None;
     }
 
     /// A client with a freshly enough negotiated version. bollard keeps no connection between calls, so this is what "reconnect" means.

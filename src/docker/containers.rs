@@ -156,21 +156,17 @@ impl Docker {
         Ok(ours)
     }
 
-    /// Ends when a container of ours ended (or the engine's events broke off, a moment later). What ends between two calls is not seen:
-    /// callers also look now and then. Cancel-safe: yes, reads only.
-    pub async fn something_died(&self) {
-        let filters = HashMap::from([
-            ("type", vec!["container".to_owned()]),
-            ("event", vec!["die".to_owned()]),
-            ("label", vec![format!("{}={}", labels::INSTALL, self.install())]),
-        ]);
-        let options = q::EventsOptionsBuilder::new().filters(&filters).build();
-        if let Ok(client) = self.negotiated().await
-            && let Some(Ok(_)) = Box::pin(client.with_timeout(FOREVER).events(Some(options))).next().await
-        {
-            return;
-        }
-        tokio::time::sleep(EVENTS_PAUSE).await;
+    /// Lets a paused container go on. Conflict or Api 500 = it is not paused.
+    pub async fn unpause(&self, id: &str) -> Result<(), DockerError> {
+        let act = format!("resuming container {id}");
+        self.call(&act, CHANGE_LIMIT, |c| async move { c.unpause_container(id).await }).await
+    }
+
+    /// Gives a container its name back.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), DockerError> {
+        let options = q::RenameContainerOptionsBuilder::new().name(name).build();
+        let act = format!("renaming container {id}");
+        self.call(&act, CHANGE_LIMIT, |c| async move { c.rename_container(id, options).await }).await
     }
 
     /// The end of what the engine's log driver kept. Our own containers log to `none`, so this serves images of others only.
@@ -191,8 +187,6 @@ impl Docker {
 
 /// bollard wants a number of seconds until the response head; a wait has none.
 pub(super) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Between two tries to follow the engine's events while it is away.
-const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 /// A removal that is in progress ends within a second or so; 100 looks at 100 ms are far beyond that.
 const REMOVAL_LOOKS: u32 = 100;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(100);

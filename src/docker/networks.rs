@@ -42,6 +42,17 @@ impl Docker {
         }
     }
 
+    /// Connects a container to a network by name; one that is in it already is fine.
+    pub async fn connect(&self, network: &str, container: &str) -> Result<(), DockerError> {
+        let act = format!("connecting container {container} to network {network}");
+        let body = m::NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+        match self.call(&act, CHANGE_LIMIT, |c| async move { c.connect_network(network, body).await }).await {
+            // Forbidden: "endpoint with name … already exists in network …".
+            Err(DockerError::Api { status: 403, message, .. }) if message.contains("already exists") => Ok(()),
+            done => done,
+        }
+    }
+
     /// Removes a network by name if it is ours; a missing one is fine. Conflict or Api 403 = containers are still in it.
     pub async fn remove_network(&self, name: &str) -> Result<(), DockerError> {
         let Some(found) = self.look_at_network(name).await? else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! The acts on one instance. Each looks before it makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::logs::{Kind, Source};
 use crate::model::app::App;
 use crate::model::instance::Instance;
 use crate::model::release::{Config, Process, Release};
-use crate::names::{AppName, DeployId, InstanceId};
+use crate::names::{AppName, InstanceId};
 use crate::store::{NewInstance, Store, StoreError};
 use crate::wire::dialer::{DialClient, DialFailure};
 
@@ -65,6 +65,8 @@ pub struct Instances {
     pub bin: PathBuf,
     /// The namespace that each target was last registered with: another one means that the container was started anew.
     pub registered: Mutex<BTreeMap<InstanceId, PathBuf>>,
+    /// One-off containers that could not be removed, by name: the engine was away.
+    pub leftovers: Mutex<BTreeSet<String>>,
 }
 
 impl Instances {
@@ -220,6 +222,16 @@ impl Instances {
         }
     }
 
+    /// The container as the engine has it, by its name; one that somebody renamed gets its name back.
+    pub async fn found(&self, row: &Instance) -> Result<Option<ContainerState>, InstanceError> {
+        let by_name = self.state(row).await?;
+        let Some(id) = row.container.as_deref().filter(|_| by_name.is_none()) else { return Ok(by_name) };
+        let Some(renamed) = self.docker.inspect(id).await?.filter(|c| c.id == id) else { return Ok(None) };
+        tracing::warn!(app = %row.app, instance = %row.id, "the container of {} was renamed to {}; it is renamed back", row.label(), renamed.name);
+        self.docker.rename(id, &self.container_name(row)).await?;
+        self.state(row).await
+    }
+
     /// Does the dialer reach the container that runs now? Others than `web` need no way in.
     pub async fn reachable(&self, row: &Instance, state: &ContainerState) -> bool {
         if !row.takes_requests() {
@@ -281,35 +293,6 @@ impl Instances {
             _ => {}
         }
         self.store.instance_forget(row.id).await?;
-        Ok(())
-    }
-
-    /// Removes the container of a deploy's release command; missing is fine.
-    pub async fn remove_one_off(&self, app: &AppName, deploy: DeployId) -> Result<(), InstanceError> {
-        Ok(self.docker.remove(&spec::container_name(&self.install, app, deploy, "release", 1)).await?)
-    }
-
-    /// Removes the `run` containers that an earlier daemon left: nobody is attached to them any more.
-    pub async fn remove_orphaned_runs(&self) -> Result<(), InstanceError> {
-        for container in self.docker.list_ours().await? {
-            let is_run = container.labels.get("paas.process").is_some_and(|p| p == "run");
-            let app = container.labels.get("paas.app").map(String::as_str).unwrap_or_default();
-            if is_run && container.name.starts_with(&format!("{}-{app}-run-", spec::prefix(&self.install))) {
-                self.docker.remove(&container.id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes one-off containers of an app that is going (the release command, `run`): ours by label and by name.
-    pub async fn remove_strays(&self, app: &AppName) -> Result<(), InstanceError> {
-        let start = format!("{}-{app}-", spec::prefix(&self.install));
-        for container in self.docker.list_ours().await? {
-            let of_app = container.labels.get("paas.app").is_some_and(|name| name == app.as_str());
-            if of_app && container.name.starts_with(&start) {
-                self.docker.remove(&container.id).await?;
-            }
-        }
         Ok(())
     }
 

@@ -4,6 +4,8 @@
 //! Never: decides which instances there should be (that is `deploys`). Invariant: every act may be repeated; what exists is found by its
 //! deterministic name and adopted.
 
+pub mod finding;
+pub mod leftovers;
 pub mod lifecycle;
 pub mod link;
 pub mod memory;

@@ -1,7 +1,5 @@
 //! `run`: a command in a fresh container of the live release. `exec`: a command in an instance that runs.
 
-use std::time::Duration;
-
 use crate::docker::{DockerError, ExecOptions, ExecSession, Session};
 use crate::instances::lifecycle::{InstanceError, Instances};
 use crate::instances::spec::{self, Place};
@@ -73,14 +71,11 @@ pub async fn exit_code(instances: &Instances, name: &str) -> Result<i64, DockerE
     instances.docker.wait(name).await
 }
 
-/// Removes the container, running or not.
+/// Removes the container, running or not; one that the engine does not let go of now is removed when it answers again.
 pub async fn finish(instances: &Instances, name: &str) {
-    for _ in 0..3 {
-        match instances.docker.remove(name).await {
-            Ok(()) => return,
-            Err(e) => tracing::warn!(container = name, "removing a one-off container: {e}"),
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    if let Err(e) = instances.docker.remove(name).await {
+        tracing::warn!(container = name, "removing a one-off container: {e}; it is tried again");
+        instances.remove_later(name);
     }
 }
 

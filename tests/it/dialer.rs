@@ -37,7 +37,13 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let path = folder.path().join("dialer.sock");
         let listener = packet_socket(&path);
-        let run = DialerRun { listener, restored: vec![], daemon: Uid::from_raw(0), proxy: Uid::from_raw(4711) };
+        let run = DialerRun {
+            listener,
+            restored: vec![],
+            daemon: Uid::from_raw(0),
+            proxy: Uid::from_raw(4711),
+            key_dirs: vec!["/var/run/docker/netns".into()],
+        };
         std::thread::spawn(move || paas::dialer::run(run));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let world = World { client: DialClient::new(path), runtime, name, _folder: folder };

@@ -70,19 +70,22 @@ async fn a_container_has_our_restrictions_and_nothing_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn states_are_seen_and_ends_are_waited_for() {
     let docker = docker("states");
-    let id = running(&docker, "states", "trap 'exit 3' TERM; while :; do sleep 0.1; done", |_| {}).await;
+    let id = running(&docker, "states", "trap 'exit 3' TERM; while :; do sleep 0.1; done", |s| {
+        s.labels.insert("paas.app".to_owned(), "docker-tests".to_owned());
+    })
+    .await;
     let state = docker.inspect(&id).await.expect("inspect").expect("there");
     assert!(state.running && state.pid > 0 && state.status == ContainerStatus::Running);
     assert!(state.sandbox_key.expect("a sandbox").to_string_lossy().contains("/docker/netns/"));
-    let watching = docker.clone();
-    let died = tokio::spawn(async move { watching.something_died().await });
+    let mut events = docker.events().await.expect("events");
     let ours = docker.list_ours().await.expect("list");
     assert_eq!(ours.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
     let (waited, stopped) = tokio::join!(docker.wait(&id), docker.stop(&id, Duration::from_secs(10)));
     stopped.expect("stop");
     assert_eq!(waited.expect("wait"), 3);
     assert_eq!(docker.wait(&id).await.expect("waiting for what has ended"), 3);
-    tokio::time::timeout(Duration::from_secs(10), died).await.expect("its end is told").expect("no panic");
+    let told = tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("its end is told").expect("no end");
+    assert_eq!((told.app.as_str(), told.what.as_str()), ("docker-tests", "die"));
     let state = docker.inspect(&id).await.expect("inspect").expect("there");
     assert!(!state.running && state.exit_code == 3 && state.sandbox_key.is_none());
     assert!(matches!(docker.kill(&id, "SIGTERM").await, Err(DockerError::Conflict(_) | DockerError::Api { .. })));

@@ -55,8 +55,8 @@ impl From<StoreError> for Fail {
 impl From<DockerError> for Fail {
     fn from(e: DockerError) -> Self {
         match e {
-            DockerError::Unavailable(why) => Self::new(ErrorCode::Unavailable, format!("Docker does not answer: {why}"))
-                .hint("`systemctl status docker` on the server"),
+            e if e.is_unavailable() => Self::new(ErrorCode::Unavailable, e.to_string())
+                .hint("`systemctl status docker` on the server; apps that run are served on"),
             DockerError::NotFound(what) => Self::new(ErrorCode::NotFound, what),
             DockerError::Conflict(why) => Self::new(ErrorCode::Conflict, why),
             // What was asked for cannot be started: the program is not in the image, or may not be run.

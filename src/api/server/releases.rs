@@ -17,12 +17,22 @@ use crate::model::release::Status;
 pub async fn list(State(server): State<Server>, who: Who, path: Path<String>) -> Result<Json<Vec<Release>>, Fail> {
     let app = server.app(&who, Right::Deploy, path).await?;
     let mut shown = Vec::new();
+    // What Docker cannot be asked about is as the store says: kept. It is not asked again and again while it does not answer.
+    let mut docker_answers = true;
     for release in server.world.store.releases(app.id, 50).await? {
         let deploy = server.world.store.deploy(release.deploy).await?;
         let by = match deploy.by {
             Some(key) => server.world.store.key(key).await?.map(|k| k.name.to_string()),
             None => None,
         };
+        let image_kept = !docker_answers
+            || match server.world.docker.image(&release.image.id).await {
+                Ok(image) => image.is_some(),
+                Err(e) => {
+                    docker_answers = !e.is_unavailable();
+                    !docker_answers
+                }
+            };
         shown.push(Release {
             number: release.number,
             live: release.status == Status::Live,
@@ -35,7 +45,7 @@ pub async fn list(State(server): State<Server>, who: Who, path: Path<String>) ->
             }),
             by,
             created_at: release.created_at,
-            image_kept: server.world.docker.image(&release.image.id).await.is_ok_and(|image| image.is_some()),
+            image_kept,
         });
     }
     Ok(Json(shown))

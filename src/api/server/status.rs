@@ -1,5 +1,7 @@
 //! `/version` and `/status`
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 
@@ -7,6 +9,7 @@ use super::Server;
 use super::access::Who;
 use super::fail::Fail;
 use crate::api::types::status::{API_VERSION, Memory, Part, Problem, Status, Version};
+use crate::docker::Docker;
 use crate::instances::memory;
 use crate::model::access::Right;
 use crate::model::instance::Wanted;
@@ -19,13 +22,28 @@ fn here() -> Version {
     Version { version: env!("CARGO_PKG_VERSION").to_owned(), commit: crate::base::version::COMMIT.to_owned(), api: API_VERSION }
 }
 
+/// This page is read when something is wrong: it does not wait for an engine that hangs.
+const DOCKER_LIMIT: Duration = Duration::from_secs(3);
+
+async fn docker(docker: &Docker) -> Part {
+    let bad = |detail: String| Part { ok: false, detail };
+    match tokio::time::timeout(DOCKER_LIMIT, docker.engine()).await {
+        Ok(Ok(engine)) => Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) },
+        Ok(Err(e)) => bad(docker.health().complaint().unwrap_or_else(|| e.to_string())),
+        Err(_) => bad(format!("Docker hangs: it did not answer within {} s", DOCKER_LIMIT.as_secs())),
+    }
+}
+
+fn hint(part: &str) -> Option<String> {
+    let text =
+        "what runs is served on and deploys wait; `systemctl status docker` and `journalctl -u docker` on the server tell more";
+    (part == "Docker").then(|| text.to_owned())
+}
+
 pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Status>, Fail> {
     who.must(Right::Administer, None)?;
     let world = &server.world;
-    let docker = match world.docker.engine().await {
-        Ok(engine) => Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) },
-        Err(e) => Part { ok: false, detail: e.to_string() },
-    };
+    let docker = docker(&world.docker).await;
     let listening: Vec<String> = world.publisher.proxies.listening().iter().map(ToString::to_string).collect();
     let proxy = match listening.as_slice() {
         [] => Part { ok: false, detail: "no proxy is connected".to_owned() },
@@ -38,7 +56,7 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
     let problems = [("Docker", &docker), ("the proxy", &proxy), ("the dialer", &dialer)]
         .into_iter()
         .filter(|(_, part)| !part.ok)
-        .map(|(name, part)| Problem { what: format!("{name}: {}", part.detail), hint: None })
+        .map(|(name, part)| Problem { what: format!("{name}: {}", part.detail), hint: hint(name) })
         .collect();
     let rows = world.store.instances().await?;
     let live: Vec<_> = rows.iter().filter(|i| i.wanted == Wanted::Live).collect();

@@ -121,7 +121,7 @@ impl World {
         std::thread::spawn(move || {
             keep_sys_admin_only();
             let (daemon, proxy) = (Uid::from_raw(4710), Uid::from_raw(4711));
-            run_with(DialerRun { listener: shared, restored, daemon, proxy }, told, key_dirs).expect("run");
+            run_with(DialerRun { listener: shared, restored, daemon, proxy, key_dirs }, told).expect("run");
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let world = Self { client: DialClient::new(dir.path().join("dialer.sock")), dir, listener, parent, runtime };

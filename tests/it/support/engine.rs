@@ -5,12 +5,21 @@ use std::time::Duration;
 
 use super::cli::{Done, run};
 
+/// The engine that tests share.
+pub const SHARED: &str = "unix:///var/run/docker.sock";
+
 pub fn docker(args: &[&str]) -> Done {
-    run(Command::new("docker").args(args), b"", Duration::from_secs(60))
+    docker_at(SHARED, args)
 }
 
-/// The objects of the installation `install`, as lines `kind name`.
-pub fn objects(install: &str) -> Vec<String> {
+/// Docker's command line against the engine at `host`.
+pub fn docker_at(host: &str, args: &[&str]) -> Done {
+    run(Command::new("docker").env("DOCKER_HOST", host).args(args), b"", Duration::from_secs(60))
+}
+
+/// The objects of the installation `install` on the engine at `host`, as lines `kind name`.
+pub fn objects(host: &str, install: &str) -> Vec<String> {
+    let docker = |args: &[&str]| docker_at(host, args);
     let label = format!("label=paas.install={install}");
     let mut all = Vec::new();
     for (kind, args) in [
@@ -31,8 +40,9 @@ pub fn objects(install: &str) -> Vec<String> {
 }
 
 /// Takes away what a failed test left, so that the next one starts clean.
-pub fn clear(install: &str) {
-    for object in objects(install) {
+pub fn clear(host: &str, install: &str) {
+    let docker = |args: &[&str]| docker_at(host, args);
+    for object in objects(host, install) {
         let Some((kind, name)) = object.split_once(' ') else { continue };
         drop(match kind {
             "container" => docker(&["rm", "-f", name]),

@@ -4,12 +4,16 @@
 //! Uses: the programs of the machine (`tests/run` installs them). Never: imports the library; it sees what a user sees.
 //! Invariant: a world takes only names, subnets, ports and folders that no other world, run or installation has.
 
+mod busy;
 mod cli;
 mod engine;
 mod facts;
 mod http;
 mod listening;
+mod machine;
 mod net;
+mod other_docker;
+mod own_engine;
 mod repo;
 mod sshd;
 mod tarball;
@@ -21,8 +25,11 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use busy::Busy;
 pub use cli::{Done, json_lines, run};
 pub use http::Client;
+pub use other_docker::two_dockerds;
+pub use own_engine::OwnEngine;
 pub use repo::{Repo, place_program, testapp_binary, testapp_file};
 pub use tarball::{Entry, Tarball};
 pub use traffic::Traffic;

@@ -28,12 +28,17 @@ pub struct Traffic {
 impl Traffic {
     /// `clients` threads ask `GET /` of the test app `app` at `host`, each again as soon as it was answered (at most every 2 ms).
     pub fn start(to: SocketAddr, host: &str, app: &str, clients: usize) -> Traffic {
+        Traffic::start_every(Duration::from_millis(2), to, host, app, clients)
+    }
+
+    /// The same with another pause: many apps at once must not take the cores from what is being tested.
+    pub fn start_every(pause: Duration, to: SocketAddr, host: &str, app: &str, clients: usize) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Counted::default()));
         let threads = (0..clients)
             .map(|n| {
                 let (stop, seen, host, app) = (stop.clone(), seen.clone(), host.to_owned(), app.to_owned());
-                std::thread::spawn(move || one_client(to, &host, &app, n % 2 == 0, &stop, &seen))
+                std::thread::spawn(move || one_client(to, &host, &app, n % 2 == 0, pause, &stop, &seen))
             })
             .collect();
         Traffic { stop, seen, threads }
@@ -65,7 +70,7 @@ impl Drop for Traffic {
     }
 }
 
-fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, stop: &AtomicBool, seen: &Mutex<Counted>) {
+fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, pause: Duration, stop: &AtomicBool, seen: &Mutex<Counted>) {
     let mut kept: Option<Client> = None;
     while !stop.load(Ordering::SeqCst) {
         let started = Instant::now();
@@ -91,6 +96,6 @@ fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, stop: &AtomicBo
             Err(e) => seen.failed.push(format!("{e} after {took:?} (kept connections: {keep})")),
         }
         drop(seen);
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(pause);
     }
 }

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::cli::{Done, run};
 use super::http::{Client, Reply};
+use super::machine::{make_folders, place_binary, processes, require_machine, start_supervisor};
 use super::net::Range;
-use super::repo::{Repo, place_program};
+use super::own_engine::OwnEngine;
+use super::repo::Repo;
 use super::sshd::{Sshd, make_key};
 use super::wait::{eventually, until};
 use super::{engine, listening};
@@ -30,6 +32,8 @@ pub struct World {
     supervisor: Mutex<Child>,
     names: AtomicU32,
     range: Range,
+    /// Last, as it must outlive everything that runs in it.
+    engine: Option<OwnEngine>,
 }
 
 impl World {
@@ -39,6 +43,15 @@ impl World {
 
     /// `more` is added to the host config; `env` to the environment of the processes.
     pub fn start_with(more: &str, env: &[(&str, &str)]) -> World {
+        World::launch(None, more, env)
+    }
+
+    /// An installation on an engine of its own, which ends with it.
+    pub fn start_on(engine: OwnEngine) -> World {
+        World::launch(Some(engine), "", &[])
+    }
+
+    fn launch(engine: Option<OwnEngine>, more: &str, env: &[(&str, &str)]) -> World {
         require_machine();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Short, because the path of a Unix socket may have 107 bytes.
@@ -50,11 +63,14 @@ impl World {
         place_binary(&folder);
         let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"));
         let domain = format!("{name}.test");
+        let of_engine = engine.as_ref().map_or(String::new(), |engine| {
+            format!("socket = \"{}\"\nexec_root = \"{}\"\n", engine.socket().display(), engine.exec_root().display())
+        });
         let text = format!(
             "state_dir = \"{dir}/state\"\nrun_dir = \"{dir}/run\"\ndomain = \"{domain}\"\n\
              [proxy]\nlisten = [\"127.0.0.1:0\"]\ncommit_header = true\n\
              [ssh]\nhost = \"127.0.0.1\"\nport = {port}\n\
-             [docker]\nsubnets = \"{range}\"\n[stack]\nsource = \"debian\"\n{more}",
+             [docker]\nsubnets = \"{range}\"\n{of_engine}[stack]\nsource = \"debian\"\n{more}",
             dir = folder.display(),
             port = sshd.port,
             range = range.text,
@@ -71,6 +87,7 @@ impl World {
             supervisor: Mutex::new(supervisor),
             names: AtomicU32::new(0),
             range,
+            engine,
         };
         world.wait_until_ready();
         make_key(&world.key("laptop"));
@@ -254,11 +271,21 @@ impl World {
 
     pub fn objects(&self) -> Vec<String> {
         // A world that never became ready made nothing, and has no name to ask for.
-        if self.install.is_empty() { Vec::new() } else { engine::objects(&self.install) }
+        if self.install.is_empty() { Vec::new() } else { engine::objects(&self.engine_host(), &self.install) }
     }
 
+    /// Docker's own command line, against the engine of this world.
     pub fn docker(&self, args: &[&str]) -> Done {
-        engine::docker(args)
+        engine::docker_at(&self.engine_host(), args)
+    }
+
+    /// The engine that is this world's own.
+    pub fn engine(&self) -> &OwnEngine {
+        self.engine.as_ref().expect("the world was started on an engine of its own")
+    }
+
+    fn engine_host(&self) -> String {
+        self.engine.as_ref().map_or(engine::SHARED.to_owned(), OwnEngine::host)
     }
 
     pub fn logs_of_roles(&self) -> String {
@@ -309,7 +336,7 @@ impl Drop for World {
             drop(run(Command::new("kill").args(["-KILL", &pid.to_string()]), b"", Duration::from_secs(5)));
         }
         if !self.install.is_empty() {
-            engine::clear(&self.install);
+            engine::clear(&self.engine_host(), &self.install);
         }
         let logs = self.logs_of_roles();
         drop(std::fs::remove_dir_all(&self.folder));
@@ -336,56 +363,4 @@ impl Drop for Shared {
             eprintln!("{}", self.0.logs_of_roles());
         }
     }
-}
-
-/// Fails with the one command that brings what is missing; a test is never skipped.
-fn require_machine() {
-    let user = |name: &str| {
-        std::fs::read_to_string("/etc/passwd").unwrap_or_default().lines().any(|l| l.starts_with(&format!("{name}:")))
-    };
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-    assert!(root, "the end-to-end tests need root: use tests/run");
-    for name in ["paasd", "paas-proxy", "paas"] {
-        assert!(user(name), "there is no user {name}: use tests/run, which makes it");
-    }
-    let docker = engine::docker(&["version", "--format", "{{.Server.Version}}"]);
-    assert!(docker.code == 0, "no Docker engine answers: use tests/run, which starts one\n{docker}");
-}
-
-/// The folders as install.sh makes them.
-fn make_folders(base: &Path) {
-    for (path, mode, owner) in
-        [("", "0755", "root:root"), ("ssh", "0755", "root:root"), ("run", "0755", "paasd:root"), ("state", "0711", "paasd:paas")]
-    {
-        let mut command = Command::new("install");
-        let (user, group) = owner.split_once(':').expect("owner and group");
-        command.args(["-d", "-m", mode, "-o", user, "-g", group]).arg(base.join(path));
-        run(&mut command, b"", Duration::from_secs(5)).ok();
-    }
-}
-
-/// The binary lies in the world's folder: its users may not enter the home of whoever built it. A second name costs nothing; a copy some.
-fn place_binary(folder: &Path) {
-    let (built, placed) = (Path::new(env!("CARGO_BIN_EXE_paas")), folder.join("paas"));
-    if std::fs::hard_link(built, &placed).is_err() {
-        place_program(built, &placed);
-    }
-}
-
-fn start_supervisor(folder: &Path, config: &Path, env: &[(&str, &str)]) -> Child {
-    let log = || std::fs::OpenOptions::new().create(true).append(true).open(folder.join("up.log")).expect("a log can be made");
-    let mut command = Command::new(folder.join("paas"));
-    command.args(["up", "--config"]).arg(config).envs(env.iter().copied()).current_dir("/");
-    command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn().expect("paas up starts")
-}
-
-/// Every process of the machine with its arguments.
-fn processes() -> Vec<(u32, Vec<String>)> {
-    let pids =
-        std::fs::read_dir("/proc").expect("/proc is there").flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
-        let text = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|t| !t.is_empty())?;
-        Some((pid, text.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect()))
-    })
-    .collect()
 }

@@ -1,0 +1,194 @@
+//! One instance from what the store says to what Docker runs. One task per instance at a time; whoever is troubled longest goes first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::backoff::Backoff;
+use crate::deploys::error::StepError;
+use crate::deploys::world::World;
+use crate::docker::{ContainerState, DockerError};
+use crate::instances::finding::Finding;
+use crate::instances::lifecycle::InstanceError;
+use crate::instances::spec;
+use crate::logs::{Kind, Source, Stream};
+use crate::model::app::App;
+use crate::model::instance::{Instance, Wanted};
+use crate::names::{AppName, InstanceId};
+
+/// Between tries for one instance while Docker answers.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Of one who waits for an app to run again; putting right goes on without it.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+impl World {
+    /// Starts to look at every instance that should run (of one app, or of all), and to put right what is not as it should be.
+    /// `with_docker`: Docker itself has just come back, or is seen for the first time.
+    pub(super) async fn put_right(self: &Arc<Self>, only: Option<&AppName>, with_docker: bool) {
+        let (apps, rows) = match (self.store.apps().await, self.store.instances().await) {
+            (Ok(apps), Ok(rows)) => (apps, rows),
+            (Err(e), _) | (_, Err(e)) => return tracing::error!("reading what should run: {e}"),
+        };
+        self.looks.forget_others(&rows);
+        let mut rows: Vec<Instance> =
+            rows.into_iter().filter(|row| row.wanted == Wanted::Live && only.is_none_or(|app| row.app == *app)).collect();
+        self.looks.in_turn(&mut rows);
+        for row in rows {
+            let Some(app) = apps.iter().find(|a| a.id == row.app_id && !a.destroying).cloned() else { continue };
+            if self.looks.begin(row.id) {
+                let world = Arc::clone(self);
+                // The marks keep tasks of one instance apart; the name is only to be told.
+                let name = format!("putting right {} ({})", row.id, self.serial());
+                self.crew.start_once(&name, async move { world.look_until_right(&app, row.id, with_docker).await });
+            }
+        }
+    }
+
+    /// The same for one app, and waits for the end: for who must know that its instances run. At most `LONGEST_WAIT`.
+    pub(super) async fn reconcile_app(self: &Arc<Self>, app: &App) {
+        self.put_right(Some(&app.name), false).await;
+        let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+        let quiet = async {
+            while rows.iter().any(|row| self.looks.is_looking(row.id)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(LONGEST_WAIT, quiet).await.is_err() {
+            tracing::warn!(app = %app.name, "not everything of {} runs yet", app.name);
+        }
+    }
+
+    async fn look_until_right(self: &Arc<Self>, app: &App, id: InstanceId, with_docker: bool) {
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut stopping = self.crew.stopping();
+        loop {
+            let looked = {
+                let _turn = self.looks.turn().await;
+                self.look_at(app, id, with_docker).await
+            };
+            match looked {
+                // When Docker comes back everything is looked at anew.
+                Ok(()) | Err(StepError::EngineAway(_)) => {
+                    if !self.looks.end(id) {
+                        return;
+                    }
+                }
+                Err(e) => {
+                    tracing::warn!(app = %app.name, instance = %id, "{id} cannot be put right yet: {e:?}; it is tried again");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause.pause()) => {}
+                        _ = stopping.changed() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks once and puts right what is wrong. Every act may be repeated.
+    async fn look_at(self: &Arc<Self>, app: &App, id: InstanceId, with_docker: bool) -> Result<(), StepError> {
+        let Some(row) = self.store.instance(id).await?.filter(|row| row.wanted == Wanted::Live) else { return Ok(()) };
+        // The link must listen for whatever runs: an init that reconnects brings its state with it.
+        self.instances.listen(&row)?;
+        let release = self.store.release(app.id, row.release).await?;
+        let state = self.instances.found(&row).await?;
+        let network = spec::network_name(&self.install, &app.name);
+        let finding = Finding::of(state.as_ref(), &release.image.id, &network);
+        // What was read may be old by now: nothing is started or opened that is not wanted any more.
+        if !matches!(self.store.instance(id).await?, Some(now) if now.wanted == Wanted::Live) {
+            return Ok(());
+        }
+        // First, as its init may connect at any moment: an earlier wish to stop must not meet it.
+        if !self.waits_for_forerunner(app, &row).await? {
+            self.instances.open_quietly(&row);
+        }
+        if let Some(told) = finding.told(with_docker) {
+            self.tell_trouble(&row, &told);
+        }
+        match (finding, &state) {
+            (Finding::Fine, _) => {}
+            (Finding::Paused, Some(state)) => self.instances.docker.unpause(&state.id).await?,
+            (Finding::OffNetwork, Some(state)) => {
+                self.instances.network(app).await?;
+                self.instances.docker.connect(&network, &state.id).await?;
+            }
+            (Finding::Stopped { .. }, Some(state)) => self.start_again(app, &row, state).await?,
+            (Finding::Gone | Finding::Unfit, _) | (_, None) => self.make_again(app, &row).await?,
+        }
+        let state = if finding == Finding::Fine { state } else { self.instances.state(&row).await? };
+        self.reach(&row, state.as_ref()).await?;
+        if let Some(lasted) = self.looks.trouble_over(id) {
+            let text = format!("{} runs again after {:.1} s", row.label(), lasted.as_secs_f32());
+            tracing::info!(app = %app.name, instance = %id, "{text}");
+            self.platform_log(&app.name, &text);
+        }
+        Ok(())
+    }
+
+    /// A worker may have to wait for the end of its forerunner: opening it is the switch's business while there is one.
+    async fn waits_for_forerunner(&self, app: &App, row: &Instance) -> Result<bool, StepError> {
+        if row.takes_requests() {
+            return Ok(false);
+        }
+        let rows = self.store.instances_of(app.id).await?;
+        Ok(rows.iter().any(|i| i.process == row.process && matches!(i.wanted, Wanted::Retiring | Wanted::Gone)))
+    }
+
+    /// The dialer must know the way into the container that runs now.
+    async fn reach(&self, row: &Instance, state: Option<&ContainerState>) -> Result<(), StepError> {
+        let reachable = match state {
+            Some(state) => self.instances.reachable(row, state).await,
+            None => false,
+        };
+        if !reachable && row.takes_requests() {
+            self.instances.register(row).await?;
+        }
+        Ok(())
+    }
+
+    /// The stopped container is ours and made of the same release: nothing is made anew, unless the engine cannot start it.
+    async fn start_again(&self, app: &App, row: &Instance, state: &ContainerState) -> Result<(), StepError> {
+        self.instances.network(app).await?;
+        match self.instances.docker.start(&state.id).await {
+            Ok(()) => Ok(()),
+            Err(e) if e.is_unavailable() => Err(e.into()),
+            // Above all: its network was removed and made again, and the engine remembers the old one's id.
+            Err(e) => {
+                tracing::warn!(app = %app.name, instance = %row.id, "{} cannot be started again ({e}); another container takes its place", row.label());
+                self.make_again(app, row).await
+            }
+        }
+    }
+
+    async fn make_again(&self, app: &App, row: &Instance) -> Result<(), StepError> {
+        let release = self.store.release(app.id, row.release).await?;
+        let config = self.store.release_config(app.id, row.release).await?;
+        let image = self.instances.image(&release).await?;
+        self.instances.network(app).await?;
+        let Some(process) = release.processes().into_iter().find(|p| p.name == row.process) else { return Ok(()) };
+        self.instances.docker.remove(&self.instances.container_name(row)).await?;
+        let made = self.instances.start_gated(app, &release, &config, &process, row, &image).await;
+        match made {
+            Err(InstanceError::Docker(DockerError::NotFound(what))) => {
+                Err(StepError::Raced(format!("{what}: removed while {} was made", row.label())))
+            }
+            made => Ok(made?),
+        }
+    }
+
+    /// Told once per trouble: in the daemon's log and in the app's.
+    fn tell_trouble(&self, row: &Instance, what: &str) {
+        if self.looks.note_trouble(row.id) {
+            tracing::warn!(app = %row.app, instance = %row.id, "{}: {what}", row.label());
+            self.platform_log(&row.app, &format!("{}: {what}", row.label()));
+        }
+    }
+
+    /// One line into the app's log, as process `platform`.
+    pub(super) fn platform_log(&self, app: &AppName, text: &str) {
+        match self.logs.writer(&Source::of_kind(app.clone(), Kind::Platform)) {
+            Ok(writer) => writer.line(Stream::Stdout, text),
+            Err(e) => tracing::warn!(%app, "the app's log cannot be written: {e}"),
+        }
+    }
+}

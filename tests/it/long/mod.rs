@@ -1,0 +1,3 @@
+//! What takes too long for every run: `tests/run --long`.
+
+mod docker_faults;
