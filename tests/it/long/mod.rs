@@ -1,0 +1,3 @@
+//! Tests that take minutes: `tests/run --long` runs them, and without it they are left out by their names.
+
+mod zero_loss;
