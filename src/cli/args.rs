@@ -119,6 +119,9 @@ pub struct DrillArgs {
     /// The host config
     #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_FILE)]
     pub config: PathBuf,
+    /// Drill on an app that is made for it and removed afterwards
+    #[arg(long)]
+    pub make: bool,
     /// Also restart Docker (by systemd)
     #[arg(long)]
     pub docker: bool,

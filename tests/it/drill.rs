@@ -60,6 +60,15 @@ fn a_drill_that_loses_requests_says_so_and_fails() {
 }
 
 #[test]
+fn an_app_made_for_a_drill_is_gone_afterwards() {
+    let w = World::start();
+    let config = w.config.display().to_string();
+    let done = w.paas(&["drill", "--make", "--yes", "--config", &config, "--seconds", "1", "--rate", "50"]).ok();
+    done.says(&["Killing the proxy", "served", "answered again after", "No request was lost"]);
+    assert_eq!(w.paas(&["apps", "list", "--json"]).ok().out.trim(), "[]");
+}
+
+#[test]
 fn only_a_yes_on_the_server_itself_begins_a_drill() {
     let w = World::shared("drill");
     let (app, _repo) = w.live("asked", "one");

@@ -21,6 +21,7 @@ use crate::config::HostConfig;
 use crate::names::AppName;
 
 mod faults;
+mod made;
 mod traffic;
 
 use faults::{Fault, Hit};
@@ -64,14 +65,33 @@ struct FaultReceipt {
 pub async fn run(context: &Context, args: DrillArgs) -> Outcome {
     let config = refuse(context, &args)?;
     let client = Client::new(Transport::socket(context.global.socket.clone().unwrap_or_else(|| config.api_socket())));
-    let app = context.app()?;
-    let aim = aim(&client, &app, &args).await?;
     let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|f| *f != Fault::Docker || args.docker).collect();
-    ask(context, &args, &app, &faults)?;
+    if !args.make {
+        let app = context.app()?;
+        ask(context, &args, &format!("to {app}"), &faults)?;
+        return on(context, &client, &config, &args, &app, &faults).await;
+    }
+    ask(context, &args, "to an app made for it", &faults)?;
+    context.screen.talk("-----> Making an app");
+    let app = made::make(&client).await?;
+    let outcome = on(context, &client, &config, &args, &app, &faults).await;
+    made::remove(&client, &app).await?;
+    outcome
+}
+
+async fn on(
+    context: &Context,
+    client: &Client,
+    config: &HostConfig,
+    args: &DrillArgs,
+    app: &AppName,
+    faults: &[Fault],
+) -> Outcome {
+    let aim = aim(client, app, args).await?;
     let mut receipt = Receipt { app: app.clone(), rate: args.rate, faults: Vec::new(), lost: 0 };
     for fault in faults {
         context.screen.talk(&format!("-----> {}", fault.says()));
-        let done = one(&client, &config, &app, &aim, &args, fault).await?;
+        let done = one(client, config, app, &aim, args, *fault).await?;
         receipt.lost += done.lost;
         if !context.global.json {
             show(context, &done)?;
@@ -99,7 +119,7 @@ fn refuse(context: &Context, args: &DrillArgs) -> Result<HostConfig, CliError> {
     HostConfig::load(&args.config).map_err(|e| CliError::failed(e.to_string()))
 }
 
-fn ask(context: &Context, args: &DrillArgs, app: &AppName, faults: &[Fault]) -> Result<(), CliError> {
+fn ask(context: &Context, args: &DrillArgs, whither: &str, faults: &[Fault]) -> Result<(), CliError> {
     if args.yes {
         return Ok(());
     }
@@ -107,7 +127,7 @@ fn ask(context: &Context, args: &DrillArgs, app: &AppName, faults: &[Fault]) -> 
     if !std::io::stdin().is_terminal() {
         return Err(CliError::usage("a drill needs a yes").hint("add `--yes`"));
     }
-    let answer = context.screen.ask(&format!("{all}, with {} requests/s to {app} meanwhile. Go on? [y/N]", args.rate));
+    let answer = context.screen.ask(&format!("{all}, with {} requests/s {whither} meanwhile. Go on? [y/N]", args.rate));
     match answer.map_err(CliError::output)?.as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(CliError::failed("nothing was done")),
