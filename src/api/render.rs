@@ -127,11 +127,14 @@ pub fn seconds(ms: u64) -> String {
 
 /// Only what is worth a word: a switch that nobody noticed has none.
 fn count_line(counts: &RequestCounts) -> Option<String> {
-    let RequestCounts { held, retried, failed, cut, .. } = *counts;
-    if held + retried + failed + cut == 0 {
-        return None;
-    }
-    Some(format!("{DETAIL}requests while switching: {held} held, {retried} retried, {failed} failed, {cut} cut"))
+    let RequestCounts { held, retried, cut, dropped, .. } = *counts;
+    (held + retried + cut + dropped > 0).then(|| format!("{DETAIL}requests while changing over: {}", receipt(counts)))
+}
+
+/// The counts of a change-over in words, the same for a deploy and for a drill.
+pub fn receipt(counts: &RequestCounts) -> String {
+    let RequestCounts { served, held, retried, drained, cut, dropped, .. } = counts;
+    format!("{served} served, {held} held, {retried} retried, {drained} drained, {cut} cut, {dropped} dropped")
 }
 
 #[cfg(test)]

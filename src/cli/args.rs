@@ -86,6 +86,9 @@ pub enum Verb {
     },
     /// Show how the server is
     Status,
+    /// Take daemon, dialer, proxy and an instance away under counted traffic, and say what that did to requests
+    #[cfg(feature = "server")]
+    Drill(DrillArgs),
     /// Check paas.toml, Procfile and app.json of a folder as a deploy would
     Check {
         /// The folder
@@ -108,6 +111,39 @@ pub enum Verb {
     },
     #[command(flatten)]
     Role(Role),
+}
+
+#[cfg(feature = "server")]
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// The host config
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_FILE)]
+    pub config: PathBuf,
+    /// Drill on an app that is made for it and removed afterwards
+    #[arg(long)]
+    pub make: bool,
+    /// Also restart Docker (by systemd)
+    #[arg(long)]
+    pub docker: bool,
+    /// Requests per second
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rate: u32,
+    /// Seconds of traffic after each fault, at least
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: u32,
+    /// What is asked for; it must answer the same status each time, and change nothing
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = request_path)]
+    pub path: String,
+    /// Begin without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// A path that fits into a request line as it is.
+#[cfg(feature = "server")]
+fn request_path(given: &str) -> Result<String, String> {
+    let fits = given.starts_with('/') && given.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(given.to_owned()) } else { Err("a path begins with `/` and holds no spaces".to_owned()) }
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::Semaphore;
 
 use crate::api::server::{Server, accept};
 use crate::base::clock::UnixMillis;
@@ -23,6 +22,7 @@ use crate::builds::Builder;
 use crate::config::HostConfig;
 use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
+use crate::deploys::slots::BuildSlots;
 use crate::deploys::world::{Cancels, Wakeups, World};
 use crate::docker::Docker;
 use crate::git::Repos;
@@ -123,7 +123,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         logs,
         feeds: Feeds::open(config.state_dir.join("deploys")).context("opening the deploys folder")?,
         crew: Crew::default(),
-        build_slots: Semaphore::new(config.build.concurrency),
+        build_slots: BuildSlots::new(config.build.concurrency),
         wakeups: Wakeups::default(),
         cancels: Cancels::default(),
         looks: Looks::default(),

@@ -8,7 +8,7 @@ use crate::deploys::error::StepError;
 use crate::deploys::feed::{Happened, StageTime, Tone};
 use crate::deploys::step::Next;
 use crate::deploys::world::World;
-use crate::model::deploy::{Deploy, Failure, RequestCounts, State};
+use crate::model::deploy::{Deploy, Failure, State};
 use crate::store::StoreError;
 
 /// How long a deploy waits for Docker to come back before it fails.
@@ -66,8 +66,11 @@ impl World {
     async fn drive_one(self: &Arc<Self>, mut deploy: Deploy) {
         let stopping = self.crew.stopping();
         let mut away_since: Option<Instant> = None;
+        // A restarted daemon gives the state its whole time again: the row has only the wall clock, which may have jumped.
+        let mut entered = Instant::now();
         while !deploy.state.is_over() && !*stopping.borrow() {
-            let outcome = if deploy.cancel_asked { Err(StepError::Cancelled) } else { self.step(&deploy).await };
+            let outcome =
+                if deploy.cancel_asked { Err(StepError::Cancelled) } else { self.step(&deploy, entered.elapsed()).await };
             match outcome {
                 Ok(next) => {
                     if away_since.take().is_some() {
@@ -106,7 +109,12 @@ impl World {
                 }
             }
             match self.store.deploy(deploy.id).await {
-                Ok(now) => deploy = now,
+                Ok(now) => {
+                    if now.state != deploy.state {
+                        entered = Instant::now();
+                    }
+                    deploy = now;
+                }
                 Err(e) => {
                     tracing::error!(deploy = %deploy.id, "reading the deploy: {e}");
                     return;
@@ -217,7 +225,6 @@ impl World {
         let urls = self.urls(&app).await;
         self.deploy_log(deploy, &format!("deploy {} is live: {release} serves", deploy.id));
         let counts = deploy.counts.unwrap_or_default();
-        self.add_counts(deploy.id, RequestCounts::default()).await;
         self.feeds.tell(&deploy.app, deploy.id, &Happened::Live { release, commit: deploy.commit.clone(), urls, stages, counts });
     }
 

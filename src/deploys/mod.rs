@@ -5,6 +5,7 @@
 //! Invariant: every step may be run again from its start; a restart is a plain call of the same steps.
 
 pub mod admit;
+pub mod counts;
 pub mod destroy;
 pub mod driver;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod reconcile;
 pub mod release;
 pub mod retire;
 pub mod settle;
+pub mod slots;
 pub mod source;
 pub mod step;
 pub mod watch;

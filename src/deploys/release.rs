@@ -19,7 +19,7 @@ impl World {
     ) -> Result<CommandEnd, StepError> {
         self.say(deploy, Tone::Step, "Running the release command".to_owned());
         let config = self.store.release_config(app.id, release.number).await?;
-        let ask = Ask { deploy: deploy.id, app, release, config: &config, command };
+        let ask = Ask { deploy: deploy.id, app, release, config: &config, command, cancel: self.cancels.watch(deploy.id) };
         Ok(release_command::run(&self.instances, &ask, |line| self.say(deploy, Tone::Output, line)).await?)
     }
 }

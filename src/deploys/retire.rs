@@ -7,7 +7,6 @@ use crate::base::crash::{self, Point};
 use crate::deploys::error::StepError;
 use crate::deploys::world::World;
 use crate::model::app::App;
-use crate::model::deploy::RequestCounts;
 use crate::model::instance::{Instance, Wanted};
 use crate::names::{DeployId, InstanceId};
 
@@ -69,10 +68,11 @@ impl World {
             self.instances.term(row, &signal, limit);
             crash::point(Point::OldTermed);
             self.instances.stop(row, &signal, limit).await?;
+            // Before the row goes: a crash from here on neither loses the counts nor adds them twice.
+            self.count_in(row).await;
         }
         self.instances.remove(row).await?;
         crash::point(Point::OldRemoved);
-        self.count_in(row).await;
         self.publisher.proxies.forget(row.id);
         Ok(())
     }
@@ -93,24 +93,6 @@ impl World {
             }
             () = gone => {}
         }
-    }
-
-    /// Adds what an old instance has done since traffic moved to the counts of the deploy that retired it.
-    async fn count_in(&self, row: &Instance) {
-        let before = self.counts_before.lock().expect("no code panics while it holds this lock").remove(&row.id);
-        let Some(by) = row.retired_by.filter(|_| row.takes_requests()) else { return };
-        // Without a mark from the commit point (a restart came between) only what is certain counts.
-        let now = self.counts_of(row.id);
-        let before = before.unwrap_or(RequestCounts { drained: 0, cut: 0, ..now });
-        let more = RequestCounts {
-            served: now.served.saturating_sub(before.served),
-            held: now.held.saturating_sub(before.held),
-            retried: now.retried.saturating_sub(before.retried),
-            drained: now.drained.saturating_sub(before.drained),
-            cut: now.cut.saturating_sub(before.cut),
-            dropped: now.dropped.saturating_sub(before.dropped),
-        };
-        self.add_counts(by, more).await;
     }
 
     /// With two generations still finishing, the streams of the oldest get no more time, and the new one waits.

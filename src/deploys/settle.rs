@@ -14,10 +14,10 @@ use crate::instances::probe::Verdict;
 use crate::logs::{Kind, Query, Source, Stream};
 use crate::manifest::Switch;
 use crate::model::app::App;
-use crate::model::deploy::{Deploy, Origin, RequestCounts, State};
+use crate::model::deploy::{Deploy, Origin, State};
 use crate::model::instance::{Instance, Wanted};
 use crate::model::release::Process;
-use crate::names::{DeployId, InstanceId};
+use crate::names::InstanceId;
 
 impl World {
     /// Brings the app to what its rows say: workers switch, old instances go. Called at the commit point and after a restart.
@@ -83,6 +83,8 @@ impl World {
         }
         let rows = self.store.instances_of(app.id).await?;
         let old: Vec<&Instance> = rows.iter().filter(|i| plan.retire.contains(&i.id)).collect();
+        // Before the hold closes them.
+        self.note_counts(&plan.retire);
         if old.iter().any(|i| i.takes_requests() && i.wanted == Wanted::Live) {
             self.store.app_hold(app.id, Some(deploy.id)).await?;
             self.publisher.publish().await?;
@@ -91,7 +93,7 @@ impl World {
             let release = self.store.release(app.id, row.release).await?;
             let drain = release.manifest.deploy.drain + DRAIN_SLACK;
             let serves = row.wanted == Wanted::Live && row.takes_requests();
-            if serves && !self.publisher.proxies.drained(row.id, drain).await {
+            if serves && !self.cancels.unless(deploy.id, self.publisher.proxies.drained(row.id, drain)).await? {
                 tracing::warn!(app = %app.name, instance = %row.id, "requests were still in flight at the end of the drain budget");
             }
             // Before it stops, so that nobody who sees it stopped starts it again.
@@ -110,6 +112,7 @@ impl World {
             tracing::warn!(app = %app.name, deploy = %deploy.id, "removing the release command's container: {e}");
         }
         let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+        self.forget_marks(&rows);
         let made: Vec<InstanceId> =
             rows.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).map(|i| i.id).collect();
         let paused: Vec<InstanceId> = rows.iter().filter(|i| i.wanted == Wanted::Paused).map(|i| i.id).collect();
@@ -182,44 +185,6 @@ impl World {
             && let Err(e) = self.repos.unpin(&deploy.app, deploy.id).await
         {
             tracing::warn!(app = %deploy.app, deploy = %deploy.id, "removing the pin: {e}");
-        }
-    }
-
-    /// What the counts of the old targets were when traffic moved; what comes after is the deploy's own.
-    pub(super) fn note_counts(&self, old: &[InstanceId]) {
-        let mut before = self.counts_before.lock().expect("no code panics while it holds this lock");
-        for target in old {
-            before.insert(*target, self.counts_of(*target));
-        }
-    }
-
-    pub(super) fn counts_of(&self, target: InstanceId) -> RequestCounts {
-        let counts = self.publisher.proxies.counts(target);
-        RequestCounts {
-            served: counts.served,
-            held: counts.held,
-            retried: counts.retried,
-            drained: counts.drained,
-            cut: counts.cut,
-            dropped: counts.failed,
-        }
-    }
-
-    /// Adds to what a deploy has counted so far; instances that retire at once take turns.
-    pub(super) async fn add_counts(&self, deploy: DeployId, more: RequestCounts) {
-        let _turn = self.counts_turn.lock().await;
-        let Ok(row) = self.store.deploy(deploy).await else { return };
-        let so_far = row.counts.unwrap_or_default();
-        let total = RequestCounts {
-            served: so_far.served + more.served,
-            held: so_far.held + more.held,
-            retried: so_far.retried + more.retried,
-            drained: so_far.drained + more.drained,
-            cut: so_far.cut + more.cut,
-            dropped: so_far.dropped + more.dropped,
-        };
-        if let Err(e) = self.store.deploy_counts(deploy, &total).await {
-            tracing::warn!(%deploy, "keeping the counts: {e}");
         }
     }
 

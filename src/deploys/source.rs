@@ -131,13 +131,10 @@ impl World {
             commit: deploy.commit.clone(),
             secrets,
         };
-        let slot = match self.build_slots.try_acquire() {
-            Ok(slot) => slot,
-            Err(_) => {
-                self.feeds.step(&deploy.app, deploy.id, "Waiting for other builds to end");
-                self.build_slots.acquire().await.map_err(|_| StepError::new("the daemon is stopping", "push again"))?
-            }
-        };
+        let waiting = self.build_slots.take(deploy.id, |ahead| {
+            self.feeds.step(&deploy.app, deploy.id, format!("Waiting for a place to build: {ahead} waiting before this one"));
+        });
+        let slot = self.cancels.unless(deploy.id, waiting).await?;
         crash::point(Point::BuildStarted);
         let (lines, mut printed) = tokio::sync::mpsc::channel::<BuildLine>(256);
         let building = self.builder.build(&request, lines, self.cancels.watch(deploy.id));

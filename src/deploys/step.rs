@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::base::clock::UnixMillis;
 use crate::base::crash::{self, Point};
 use crate::deploys::error::StepError;
 use crate::deploys::plan::{self, Plan};
@@ -53,14 +52,15 @@ impl Scene {
 }
 
 impl World {
-    /// Runs the step of the deploy's state once. Cancel-safe: no; the driver never drops it.
-    pub async fn step(&self, deploy: &Deploy) -> Result<Next, StepError> {
+    /// Runs the step of the deploy's state once. `waited`: how long this daemon has seen it in that state, by a clock that does not jump.
+    /// Cancel-safe: no; the driver never drops it.
+    pub async fn step(&self, deploy: &Deploy, waited: Duration) -> Result<Next, StepError> {
         match deploy.state {
             State::Queued => Ok(Next::Move(State::Building)),
             State::Building => self.record_release(deploy).await,
             State::Preparing => self.prepare(deploy).await,
             State::Starting => self.start(deploy).await,
-            State::Probing => self.probe(deploy).await,
+            State::Probing => self.probe(deploy, waited).await,
             State::Shifting => self.shift(deploy).await,
             State::Live | State::Failed | State::Cancelled | State::Superseded => Ok(Next::Moved),
         }
@@ -149,6 +149,7 @@ impl World {
         let Some(command) = scene.release.release_command() else { return Ok(()) };
         match self.release_command(deploy, &scene.app, &scene.release, command).await? {
             CommandEnd::Done => Ok(()),
+            CommandEnd::Cancelled => Err(StepError::Cancelled),
             CommandEnd::Failed { why, last_lines } => {
                 Err(StepError::Failed { why, last_lines, next: "mend the release command and push again".to_owned() })
             }
@@ -167,10 +168,9 @@ impl World {
         Ok(Next::Move(State::Probing))
     }
 
-    async fn probe(&self, deploy: &Deploy) -> Result<Next, StepError> {
+    async fn probe(&self, deploy: &Deploy, waited: Duration) -> Result<Next, StepError> {
         let scene = self.scene(deploy).await?;
         let host = self.own_host(&scene.app);
-        let waited = UnixMillis::now().since(deploy.entered_at);
         for row in scene.made_web(deploy) {
             // A daemon that was restarted since the gate was opened, or a dialer, does not know of it.
             self.instances.open_quietly(row);
@@ -245,6 +245,7 @@ impl World {
             _ => None,
         };
         self.note_counts(&scene.plan.retire);
+        self.note_counts(&scene.plan.keep);
         self.publisher.commit(deploy, &scene.release, &live, &scene.plan.retire, config.as_ref()).await?;
         Ok(Next::Moved)
     }

@@ -4,24 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
 use crate::config::HostConfig;
+use crate::deploys::error::StepError;
 use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
+use crate::deploys::slots::BuildSlots;
 use crate::docker::Docker;
 use crate::git::keys::{ExportError, PublicKey};
 use crate::git::{self, Repos};
 use crate::instances::lifecycle::Instances;
 use crate::logs::LogStore;
 use crate::model::app::App;
-use crate::model::deploy::RequestCounts;
 use crate::names::{DeployId, Hostname, InstanceId, KeyId};
 use crate::routes::publisher::Publisher;
 use crate::routes::table;
 use crate::store::{Store, StoreError};
+use crate::wire::proxy::TargetCounts;
 use crate::workers::Crew;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +48,12 @@ pub struct World {
     pub logs: Arc<LogStore>,
     pub feeds: Feeds,
     pub crew: Crew,
-    pub build_slots: Semaphore,
+    pub build_slots: Arc<BuildSlots>,
     pub wakeups: Wakeups,
     pub cancels: Cancels,
     pub looks: Looks,
-    /// Counts of old targets when traffic moved away from them, until they are gone.
-    pub counts_before: Mutex<BTreeMap<InstanceId, RequestCounts>>,
+    /// Counts of targets when a deploy began to close them or to share with them, until they are gone.
+    pub counts_before: Mutex<BTreeMap<InstanceId, TargetCounts>>,
     /// One addition to a deploy's counts at a time.
     pub counts_turn: tokio::sync::Mutex<()>,
     /// One export of the keys at a time, so that the last one written is the newest.
@@ -125,6 +127,16 @@ impl Cancels {
 
     pub fn cancel(&self, deploy: DeployId) {
         self.by_deploy.lock().expect("no code panics while it holds this lock").entry(deploy).or_default().send_replace(true);
+    }
+
+    /// The outcome of `waiting`, which may be dropped, or Cancelled as soon as that is asked for.
+    pub async fn unless<T>(&self, deploy: DeployId, waiting: impl Future<Output = T>) -> Result<T, StepError> {
+        let mut cancel = self.watch(deploy);
+        tokio::select! {
+            biased;
+            Ok(_) = cancel.wait_for(|asked| *asked) => Err(StepError::Cancelled),
+            done = waiting => Ok(done),
+        }
     }
 
     pub fn forget(&self, deploy: DeployId) {

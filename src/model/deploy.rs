@@ -200,17 +200,57 @@ pub struct Deploy {
     pub counts: Option<RequestCounts>,
 }
 
-/// What happened to requests from the commit point of a deploy until its old instances were gone.
+/// What happened to requests while a deploy changed over: from the moment its old targets were closed until its old instances were gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
+    /// Answered to the end, by old or new instances.
     pub served: u64,
+    /// Waited for an instance first.
     pub held: u64,
+    /// Sent again, where it was certain that nothing had been sent.
     pub retried: u64,
+    /// Of those served: begun at an old instance before the change and ended there after it.
     pub drained: u64,
-    /// Closed at the end of the drain budget.
+    /// Closed at the end of a drain budget.
     pub cut: u64,
-    /// Answered 502 or 504 by the proxy.
+    /// Answered 502 or 504 by the proxy, or with an answer that broke off.
     pub dropped: u64,
+    /// All that the instances it made answered in their lives; grows as they go.
+    #[serde(default)]
+    pub answered: u64,
+    /// The old instances are gone: all but `answered` stays as it is.
+    #[serde(default)]
+    pub complete: bool,
+}
+
+impl RequestCounts {
+    /// The sum, complete if either is.
+    pub fn plus(self, more: &Self) -> Self {
+        Self {
+            served: self.served + more.served,
+            held: self.held + more.held,
+            retried: self.retried + more.retried,
+            drained: self.drained + more.drained,
+            cut: self.cut + more.cut,
+            dropped: self.dropped + more.dropped,
+            answered: self.answered + more.answered,
+            complete: self.complete || more.complete,
+        }
+    }
+
+    /// What was counted since `before`; nothing where a count went back.
+    pub fn minus(self, before: &Self) -> Self {
+        Self {
+            served: self.served.saturating_sub(before.served),
+            held: self.held.saturating_sub(before.held),
+            retried: self.retried.saturating_sub(before.retried),
+            drained: self.drained.saturating_sub(before.drained),
+            cut: self.cut.saturating_sub(before.cut),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            answered: self.answered.saturating_sub(before.answered),
+            complete: self.complete,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub struct Instance {
     pub retired_by: Option<DeployId>,
     /// Its streams are not waited for any longer: a third generation needs the place.
     pub cut_streams: bool,
+    /// What it did is in its deploys' counts.
+    pub counted: bool,
     pub created_at: UnixMillis,
 }
 

@@ -61,6 +61,11 @@ impl ProxyError {
         }
     }
 
+    /// The client's own doing: nobody lost an answer by it.
+    pub fn is_the_clients(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::BadBody(_) | Self::ClientSlow | Self::ClientGone)
+    }
+
     /// Whether the client should come back soon.
     pub fn retry_after(&self) -> bool {
         matches!(self, Self::NotReady | Self::NoInstance | Self::HeldTooLong(_))

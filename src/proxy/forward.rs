@@ -15,7 +15,7 @@ use super::h1::head::Declared;
 use super::h1::request::Request;
 use super::headers::{self, Provenance};
 use super::limits::{DIAL_TARGETS, DIAL_TOTAL};
-use super::target::{Claim, Cut};
+use super::target::{Claim, Cut, End};
 use super::tunnel::tunnel;
 use super::upload::{Flow, gone, upload};
 use super::worker::{Placement, Stage, Worker, reached};
@@ -73,7 +73,7 @@ impl Forward<'_> {
                 }
                 error => return Err(self.failed(&claim, error)),
             }
-            claim.target().tally.retried();
+            claim.retried();
             self.record.retried();
         }
     }
@@ -92,8 +92,7 @@ impl Forward<'_> {
                 if reusable && kept {
                     self.worker.pool.put(claim.target(), upstream);
                 }
-                claim.target().tally.served(status);
-                claim.finished();
+                claim.end(End::Served, status);
                 Ok(match (close || self.client.reader.is_over(), body.is_done()) {
                     (_, false) => After::Linger,
                     (true, true) => After::Close,
@@ -101,12 +100,12 @@ impl Forward<'_> {
                 })
             }
             Ok((Ended::Switched, _)) => {
-                tunnel(self.worker, self.client, &mut upstream, claim, self.request, self.record).await;
-                claim.target().tally.served(status);
+                let end = tunnel(self.worker, self.client, &mut upstream, claim, self.request, self.record).await;
+                claim.end(end, status);
                 Ok(After::Close)
             }
             Ok((Ended::Cut, _)) => {
-                claim.target().tally.served(status);
+                claim.end(End::Cut, status);
                 Ok(After::Close)
             }
             Err(ProxyError::Died { .. }) => Err(ProxyError::Died { unsent: upstream.writer.written == sent_before }),
@@ -122,17 +121,19 @@ impl Forward<'_> {
             biased;
             dialed = self.worker.pool.dial(claim.target()) => Ok(dialed.map_err(|e: DialFailed| ProxyError::Dial(e))?),
             () = gone(&mut self.client.reader, &nothing) => Err(ProxyError::ClientGone),
-            () = cut(&mut cuts, claim) => {
-                claim.target().tally.cut();
-                Err(ProxyError::Drained)
-            }
+            () = cut(&mut cuts, claim) => Err(ProxyError::Drained),
         }
     }
 
     /// Tallies what the client sees of the error: our page, or an answer that broke off.
     fn failed(&self, claim: &Claim, error: ProxyError) -> ProxyError {
         let page = if self.record.status.get() == 0 { error.status() } else { None };
-        claim.target().tally.failed(page.unwrap_or(0));
+        let how = match error {
+            ProxyError::Drained => End::Cut,
+            _ if error.is_the_clients() => End::ClientLeft,
+            _ => End::Dropped,
+        };
+        claim.end(how, page.unwrap_or(0));
         error
     }
 
@@ -168,7 +169,6 @@ impl Forward<'_> {
         match result {
             Ok(ended) => Ok((ended, upstream.writer.out.is_empty())),
             Err(ProxyError::Drained) => {
-                claim.target().tally.cut();
                 if !answer.endable.get() {
                     return Err(ProxyError::Drained);
                 }

@@ -37,49 +37,37 @@ pub struct Target {
     pub tally: Tally,
 }
 
-/// Cumulative counts; only reported, so their order does not matter.
+/// How a request that was let in ended: each ends in exactly one of these ways, so the counts add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client has the instance's whole answer, or its tunnel ended by itself.
+    Served,
+    /// Ended by us at the end of a drain budget.
+    Cut,
+    /// The client got our page instead of an answer, or an answer that broke off.
+    Dropped,
+    /// The client went, or sent what nobody can answer.
+    ClientLeft,
+}
+
+/// Cumulative counts; only reported, so their order does not matter. A request counts here before it counts out, so that what is read
+/// when nothing is in flight any more is complete.
 #[derive(Debug, Default)]
 pub struct Tally {
     served: AtomicU64,
     held: AtomicU64,
     retried: AtomicU64,
+    retried_draining: AtomicU64,
     failed: AtomicU64,
+    failed_draining: AtomicU64,
     drained: AtomicU64,
     cut: AtomicU64,
     by_class: [AtomicU64; 6],
 }
 
 impl Tally {
-    /// The instance answered with this status; 0 if the answer did not come to its end.
-    pub fn served(&self, status: u16) {
-        self.served.fetch_add(1, Relaxed);
-        self.class(status);
-    }
-
-    /// We answered in the instance's place.
-    pub fn failed(&self, status: u16) {
-        if matches!(status, 502 | 504) {
-            self.failed.fetch_add(1, Relaxed);
-        }
-        self.class(status);
-    }
-
-    fn class(&self, status: u16) {
-        if let Some(class) = self.by_class.get(usize::from(status / 100)) {
-            class.fetch_add(1, Relaxed);
-        }
-    }
-
     pub fn held(&self) {
         self.held.fetch_add(1, Relaxed);
-    }
-
-    pub fn retried(&self) {
-        self.retried.fetch_add(1, Relaxed);
-    }
-
-    pub fn cut(&self) {
-        self.cut.fetch_add(1, Relaxed);
     }
 }
 
@@ -169,7 +157,9 @@ impl Target {
             served: tally.served.load(Relaxed),
             held: tally.held.load(Relaxed),
             retried: tally.retried.load(Relaxed),
+            retried_draining: tally.retried_draining.load(Relaxed),
             failed: tally.failed.load(Relaxed),
+            failed_draining: tally.failed_draining.load(Relaxed),
             drained: tally.drained.load(Relaxed),
             cut: tally.cut.load(Relaxed),
             by_class: std::array::from_fn(|i| tally.by_class[i].load(Relaxed)),
@@ -200,10 +190,36 @@ impl Claim {
         self.stream.get()
     }
 
-    /// The request ended by itself; counted if the target drains.
-    pub fn finished(&self) {
+    /// The request is sent again, here or first here.
+    pub fn retried(&self) {
+        let tally = &self.target.tally;
+        tally.retried.fetch_add(1, Relaxed);
         if self.target.is_draining() {
-            self.target.tally.drained.fetch_add(1, Relaxed);
+            tally.retried_draining.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The request has ended; `status` is what the client saw, 0 for nothing. To be called once per request, before the claim is dropped.
+    /// Whether it ended before or after the target was closed is read once, so no request stands on both sides of a deploy, or on none.
+    pub fn end(&self, how: End, status: u16) {
+        let (tally, draining) = (&self.target.tally, self.target.is_draining());
+        match how {
+            End::Served => {
+                tally.served.fetch_add(1, Relaxed);
+                tally.drained.fetch_add(u64::from(draining), Relaxed);
+            }
+            End::Cut if draining => {
+                tally.cut.fetch_add(1, Relaxed);
+            }
+            // A cut without a drain: this process is told to end.
+            End::Cut | End::Dropped => {
+                tally.failed.fetch_add(1, Relaxed);
+                tally.failed_draining.fetch_add(u64::from(draining), Relaxed);
+            }
+            End::ClientLeft => {}
+        }
+        if let Some(class) = tally.by_class.get(usize::from(status / 100)) {
+            class.fetch_add(1, Relaxed);
         }
     }
 }

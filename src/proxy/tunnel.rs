@@ -10,7 +10,7 @@ use super::forward::cut;
 use super::frames::Frames;
 use super::h1::request::Request;
 use super::limits::{CLOSE_TIME, HALF_TUNNEL_TIME};
-use super::target::Claim;
+use super::target::{Claim, End};
 use super::worker::{Stage, Worker, reached};
 
 /// Close with status 1001, "going away" (RFC 6455 §7.4.1), as a server sends it.
@@ -26,7 +26,7 @@ struct Lane<'a> {
     bytes: &'a std::cell::Cell<u64>,
 }
 
-/// Carries bytes until both sides ended, or closes the tunnel at the end of the drain budget.
+/// Carries bytes until both sides ended, or closes the tunnel at the end of the drain budget; gives which of the two.
 pub async fn tunnel(
     worker: &Worker,
     client: &mut Client,
@@ -34,7 +34,7 @@ pub async fn tunnel(
     claim: &Claim,
     request: &Request,
     record: &Record,
-) {
+) -> End {
     let websocket = request.upgrade.as_deref() == Some("websocket");
     let mut up = Lane { from: &mut client.reader, to: &mut upstream.writer, frames: Frames::default(), bytes: &record.bytes_in };
     let mut down =
@@ -47,10 +47,8 @@ pub async fn tunnel(
         () = reached(&mut stages, Stage::Cutting) => false,
     };
     if ended {
-        claim.finished();
-        return;
+        return End::Served;
     }
-    claim.target().tally.cut();
     let end = Instant::now() + CLOSE_TIME;
     if websocket {
         tokio::join!(down.say(CLOSE_TO_CLIENT, end), up.say(CLOSE_TO_SERVER, end));
@@ -65,6 +63,7 @@ pub async fn tunnel(
         }
     };
     let _ = timeout_at(end, reply).await;
+    End::Cut
 }
 
 /// Both lanes until both end; one alone does not go on for long.

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use super::row::{at, flag, int, json, known, maybe, maybe_json, text, to_json};
 use super::{Store, StoreError, Tx};
 use crate::base::clock::UnixMillis;
-use crate::model::deploy::{Deploy, Failure, Origin, RequestCounts, State, may_move};
+use crate::model::deploy::{Deploy, Failure, Origin, State, may_move};
 use crate::names::{AppName, CommitSha, DeployId, KeyId, ReleaseNumber};
 
 /// What admission stores.
@@ -105,7 +105,7 @@ impl Store {
     }
 
     pub async fn deploy_stages(&self, id: DeployId) -> Result<Vec<StageEntry>, StoreError> {
-        let rows = sqlx::query("select state, at from deploy_moves where deploy_id = ? order by at, rowid")
+        let rows = sqlx::query("select state, at from deploy_moves where deploy_id = ? order by rowid")
             .bind(id.0)
             .fetch_all(&self.readers)
             .await?;
@@ -154,11 +154,6 @@ impl Store {
         Self::event_in(&mut tx, Some(&now.app), Some(id), by, &format!("cancel of {id} asked for")).await?;
         tx.commit().await?;
         Ok(now)
-    }
-
-    pub async fn deploy_counts(&self, id: DeployId, counts: &RequestCounts) -> Result<(), StoreError> {
-        sqlx::query("update deploys set counts = ? where id = ?").bind(to_json(counts)).bind(id.0).execute(&self.writer).await?;
-        Ok(())
     }
 
     /// Live deploys of pushes whose branch was not moved yet.

@@ -3,10 +3,10 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::row::{at, bad, flag, int, known, number, text};
+use super::row::{at, bad, flag, int, known, number, text, to_json};
 use super::{Store, StoreError};
 use crate::base::clock::UnixMillis;
-use crate::model::deploy::{Deploy, State};
+use crate::model::deploy::{Deploy, RequestCounts, State};
 use crate::model::instance::{Instance, Wanted};
 use crate::model::release::{Config, Release};
 use crate::names::{AppName, DeployId, InstanceId, ProcessName, ReleaseNumber};
@@ -52,6 +52,7 @@ fn instance(row: &SqliteRow) -> Result<Instance, StoreError> {
         wanted: text(row, "wanted", |v| known(Wanted::parse(v)))?,
         retired_by: row.try_get::<Option<i64>, _>("retired_by")?.map(DeployId),
         cut_streams: flag(row, "cut_streams")?,
+        counted: flag(row, "counted")?,
         created_at: at(row, "created_at")?,
     })
 }
@@ -136,6 +137,12 @@ impl Store {
         let mut tx = self.begin().await?;
         let app = Self::app_open_in(&mut tx, seen.app_id).await?;
         let number = commit.release.number;
+        // Whoever was told that it is being cancelled is not told that it is live.
+        let cancel_asked: i64 =
+            sqlx::query_scalar("select cancel_asked from deploys where id = ?").bind(seen.id.0).fetch_one(&mut *tx).await?;
+        if cancel_asked != 0 {
+            return Err(StoreError::Conflict(format!("deploy {} is to be cancelled", seen.id)));
+        }
         Self::move_in(&mut tx, seen, State::Live, &format!("{number} serves")).await?;
         sqlx::query("update releases set status = 'retired' where app_id = ? and status = 'live'")
             .bind(app.id)
@@ -165,9 +172,16 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        // With nothing to wait for there is nothing to count.
+        let counts = RequestCounts { complete: commit.retire.is_empty(), ..RequestCounts::default() };
+        sqlx::query("update deploys set counts = ? where id = ?")
+            .bind(to_json(&counts))
+            .bind(seen.id.0)
+            .execute(&mut *tx)
+            .await?;
         Self::domains_of_manifest_in(&mut tx, &app, &commit.release.manifest.domains).await?;
         if let Some(config) = commit.config {
-            self.config_replace_in(&mut tx, app.id, config).await?;
+            self.config_replace_in(&mut tx, seen, config).await?;
         }
         Self::snapshot_set_in(&mut tx, commit.snapshot).await?;
         Ok(tx.commit().await?)

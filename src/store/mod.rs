@@ -13,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 mod apps;
 mod config;
+mod counts;
 mod deploys;
 mod domains;
 mod error;
@@ -23,6 +24,7 @@ mod releases;
 mod row;
 mod seal;
 
+pub use counts::InstanceCounts;
 pub use deploys::{NewDeploy, StageEntry};
 pub use error::StoreError;
 pub use events::Event;
@@ -42,7 +44,8 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "first", include_str!("migrations/0001_first.sql")), (60, "load", include_str!("migrations/0060_load.sql"))];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     let steps = MIGRATIONS.map(|(version, name, sql)| {

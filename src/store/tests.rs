@@ -106,8 +106,18 @@ async fn a_deploy_goes_from_admission_to_live_and_the_old_release_retires() {
     assert_eq!(f.store.images_in_use(1).await.expect("images").len(), 1);
     assert_eq!(f.store.deploys_with_branch_to_move().await.expect("to move").len(), 2);
     f.store.deploy_branch_moved(first.id).await.expect("moved");
-    f.store.deploy_counts(second.id, &RequestCounts { served: 3, ..RequestCounts::default() }).await.expect("counts");
-    assert_eq!(f.store.deploy(second.id).await.expect("deploy").counts.expect("kept").served, 3);
+    let counts = InstanceCounts {
+        closing: RequestCounts { served: 3, drained: 3, ..RequestCounts::default() },
+        answered: 9,
+        ..InstanceCounts::default()
+    };
+    let serving = RequestCounts { served: 4, held: 1, ..RequestCounts::default() };
+    for _ in 0..2 {
+        f.store.instance_counted(&rows[0], &counts, &serving).await.expect("counts");
+    }
+    let counted = f.store.deploy(second.id).await.expect("deploy").counts.expect("kept");
+    assert_eq!((counted.served, counted.held, counted.drained, counted.complete), (7, 1, 3, true), "counted once, and over");
+    assert_eq!(f.store.deploy(first.id).await.expect("deploy").counts.expect("kept").answered, 9);
     f.store.instances_cut_streams(&[rows[0].id]).await.expect("cut");
     f.store.instances_want(&[rows[0].id], Wanted::Gone).await.expect("want");
     assert!(f.store.instance(rows[0].id).await.expect("row").expect("there").cut_streams);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::sync::watch;
 
 use crate::base::crash::{self, Point};
 use crate::docker::{ContainerStatus, DockerError};
@@ -24,6 +25,7 @@ const LONGEST_LINE: usize = 4096;
 pub enum CommandEnd {
     Done,
     Failed { why: String, last_lines: Vec<String> },
+    Cancelled,
 }
 
 /// What is run.
@@ -33,15 +35,18 @@ pub struct Ask<'a> {
     pub release: &'a Release,
     pub config: &'a Config,
     pub command: &'a CommandLine,
+    /// Becomes true: the command is stopped.
+    pub cancel: watch::Receiver<bool>,
 }
 
 /// Runs the release command of a deploy and gives each line of its output to `say`. Called again after a crash it adopts the container:
-/// its exit code if it has ended, its end if it still runs. Not cancellable while it runs.
+/// its exit code if it has ended, its end if it still runs. A cancel that is asked for
+/// while it runs stops it; that it ran is remembered. Cancel-safe: no.
 pub async fn run(instances: &Instances, ask: &Ask<'_>, say: impl Fn(String)) -> Result<CommandEnd, InstanceError> {
     let name = spec::container_name(&instances.install, &ask.app.name, ask.deploy, "release", 1);
     let end = match instances.store.release_command(ask.deploy).await? {
         ReleaseCommand::Ended { code } => finished(code, Vec::new()),
-        ReleaseCommand::Started => match adopt(instances, &name, ask.release.manifest.release.timeout).await? {
+        ReleaseCommand::Started => match adopt(instances, ask, &name).await? {
             Some(end) => end,
             None => begin(instances, ask, &name, &say).await?,
         },
@@ -78,7 +83,7 @@ fn finished(code: i64, last_lines: Vec<String>) -> Ended {
 }
 
 /// The store says that it may have run; only its container knows. `None`: it has certainly not begun.
-async fn adopt(instances: &Instances, name: &str, limit: Duration) -> Result<Option<Ended>, InstanceError> {
+async fn adopt(instances: &Instances, ask: &Ask<'_>, name: &str) -> Result<Option<Ended>, InstanceError> {
     let unknown = |why: &str| Ended {
         code: None,
         end: CommandEnd::Failed {
@@ -94,9 +99,9 @@ async fn adopt(instances: &Instances, name: &str, limit: Duration) -> Result<Opt
         ContainerStatus::Created => None,
         ContainerStatus::Exited => Some(finished(state.exit_code, Vec::new())),
         // Its limit begins anew: when it began is not known to the engine in our clock.
-        _ if state.running => Some(match tokio::time::timeout(limit, instances.docker.wait(name)).await {
-            Ok(code) => finished(code?, Vec::new()),
-            Err(_) => time_out(instances, name, limit, Vec::new()).await?,
+        _ if state.running => Some(match in_time(ask, instances.docker.wait(name)).await {
+            Waited::Ended(code) => finished(code?, Vec::new()),
+            cut => cut_short(instances, name, ask, &cut, Vec::new()).await?,
         }),
         _ => Some(unknown("its container is broken")),
     })
@@ -137,19 +142,44 @@ async fn begin(instances: &Instances, ask: &Ask<'_>, name: &str, say: &impl Fn(S
         lines.end(say);
         instances.docker.wait(&id).await
     };
-    let limit = ask.release.manifest.release.timeout;
-    match tokio::time::timeout(limit, reading).await {
-        Ok(code) => Ok(finished(code?, lines.last)),
-        Err(_) => time_out(instances, &id, limit, lines.last).await,
+    match in_time(ask, reading).await {
+        Waited::Ended(code) => Ok(finished(code?, lines.last)),
+        cut => cut_short(instances, &id, ask, &cut, lines.last).await,
     }
 }
 
-async fn time_out(instances: &Instances, id: &str, limit: Duration, last_lines: Vec<String>) -> Result<Ended, InstanceError> {
+/// How waiting for the command ended.
+enum Waited<T> {
+    Ended(T),
+    TooLong,
+    Cancelled,
+}
+
+async fn in_time<T>(ask: &Ask<'_>, ending: impl Future<Output = T>) -> Waited<T> {
+    let mut cancel = ask.cancel.clone();
+    tokio::select! {
+        ended = ending => Waited::Ended(ended),
+        () = tokio::time::sleep(ask.release.manifest.release.timeout) => Waited::TooLong,
+        Ok(_) = cancel.wait_for(|asked| *asked) => Waited::Cancelled,
+    }
+}
+
+async fn cut_short<T>(
+    instances: &Instances,
+    id: &str,
+    ask: &Ask<'_>,
+    why: &Waited<T>,
+    last_lines: Vec<String>,
+) -> Result<Ended, InstanceError> {
     match instances.docker.stop(id, Duration::from_secs(10)).await {
         Ok(()) | Err(DockerError::NotFound(_)) => {}
         Err(e) => return Err(e.into()),
     }
-    let why = format!("the release command did not end within {} and was stopped", humantime::format_duration(limit));
+    if matches!(why, Waited::Cancelled) {
+        return Ok(Ended { code: None, end: CommandEnd::Cancelled });
+    }
+    let limit = humantime::format_duration(ask.release.manifest.release.timeout);
+    let why = format!("the release command did not end within {limit} and was stopped");
     Ok(Ended { code: Some(124), end: CommandEnd::Failed { why, last_lines } })
 }
 

@@ -100,15 +100,19 @@ pub struct TargetCounts {
     pub target: InstanceId,
     pub in_flight: u64,
     pub streams: u64,
-    /// Answered by the instance.
+    /// Answered by the instance, to the end.
     pub served: u64,
     /// Waited for a snapshot first.
     pub held: u64,
     /// Sent again on another connection or first tried at another target.
     pub retried: u64,
-    /// Answered 502 or 504 by the proxy.
+    /// Of these, while the target drained.
+    pub retried_draining: u64,
+    /// Answered 502 or 504 by the proxy, or with an answer that broke off.
     pub failed: u64,
-    /// Finished by themselves while the target drained.
+    /// Of these, while the target drained.
+    pub failed_draining: u64,
+    /// Of those served, the ones that were let in before the target drained and ended after.
     pub drained: u64,
     /// Closed at the end of a drain budget.
     pub cut: u64,
@@ -119,7 +123,20 @@ pub struct TargetCounts {
 impl TargetCounts {
     /// Nothing counted yet.
     pub fn zero(target: InstanceId) -> Self {
-        Self { target, in_flight: 0, streams: 0, served: 0, held: 0, retried: 0, failed: 0, drained: 0, cut: 0, by_class: [0; 6] }
+        Self {
+            target,
+            in_flight: 0,
+            streams: 0,
+            served: 0,
+            held: 0,
+            retried: 0,
+            retried_draining: 0,
+            failed: 0,
+            failed_draining: 0,
+            drained: 0,
+            cut: 0,
+            by_class: [0; 6],
+        }
     }
 
     /// Adds what another proxy process has counted for the same target.
@@ -129,7 +146,9 @@ impl TargetCounts {
         self.served += other.served;
         self.held += other.held;
         self.retried += other.retried;
+        self.retried_draining += other.retried_draining;
         self.failed += other.failed;
+        self.failed_draining += other.failed_draining;
         self.drained += other.drained;
         self.cut += other.cut;
         for (sum, more) in self.by_class.iter_mut().zip(other.by_class) {

@@ -94,3 +94,96 @@ fn a_manifest_cannot_take_the_own_name_of_another_app() {
     w.serves(&victim, "one");
     w.serves(&thief, "one");
 }
+
+/// Pushes, cancels once the deploy is in `state`, and looks at what is left: the pusher is told, soon, and the old release serves alone.
+#[track_caller]
+fn cancelled_in(w: &World, app: &str, repo: &Repo, state: &str) {
+    let serving = w.get(app, "/").text();
+    std::thread::scope(|scope| {
+        let push = scope.spawn(|| w.push(repo, app));
+        eventually(&format!("the deploy is {state}"), Duration::from_secs(60), || (state_of_last(w, app) == state).then_some(()));
+        let id = w.deploys(app)[0]["id"].as_str().expect("an id").to_owned();
+        w.paas(&["deploys", "cancel", &id]).ok();
+        let asked = std::time::Instant::now();
+        // A release command is asked to end before it is killed: it may be in the middle of a change.
+        let limit = Duration::from_secs(if state == "preparing" { 20 } else { 8 });
+        let pushed = push.join().expect("no panic");
+        assert!(pushed.code != 0 && asked.elapsed() < limit, "told after {:?}: {pushed}", asked.elapsed());
+        pushed.says(&["cancelled"]).never_says(&["Live: "]);
+        w.paas(&["deploys", "cancel", &id]).fails(1).says(&["is over"]);
+    });
+    assert_eq!(w.get(app, "/").text(), serving);
+    eventually(&format!("nothing is left of what was {state}"), Duration::from_secs(20), || {
+        let names = w.docker(&["ps", "-a", "--format", "{{.Names}}", "--filter", &format!("label=paas.app={app}")]).out;
+        (names.lines().count() == w.instances(app).len() && state_of_last(w, app) == "cancelled").then_some(())
+    });
+}
+
+#[test]
+fn a_build_and_a_release_command_are_cancelled_in_the_middle() {
+    let w = World::shared("cancel");
+    let (app, repo) = w.live("building", "one");
+    let builds =
+        "FROM scratch\nCOPY testapp /testapp\nCOPY version mode /\nRUN [\"/testapp\", \"release\"]\nENTRYPOINT [\"/testapp\"]\n";
+    let mode = format!("release_ms=90000\nsalt={}\n", w.domain);
+    repo.write("Dockerfile", builds).write("mode", mode).release("two");
+    cancelled_in(&w, &app, &repo, "building");
+    repo.write("Dockerfile", crate::support::SCRATCH)
+        .write("paas.toml", "[release]\ncommand = [\"/testapp\", \"release\"]\n")
+        .release("three");
+    cancelled_in(&w, &app, &repo, "preparing");
+}
+
+#[test]
+fn a_deploy_that_waits_for_the_old_instance_to_finish_is_cancelled_and_the_request_is_answered() {
+    let w = World::shared("cancel");
+    let (app, repo) = w.live("starting", "one");
+    repo.write("paas.toml", "[deploy]\nstrategy = \"stop-start\"\n").release("two");
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| w.client(&app).get("/slow?ms=15000").expect("the slow request is answered"));
+        eventually("the slow request is in flight", Duration::from_secs(10), || {
+            let instances = w.instances(&app);
+            instances.iter().any(|i| i["in_flight"].as_u64() > Some(0)).then_some(())
+        });
+        cancelled_in(&w, &app, &repo, "starting");
+        assert!(!slow.is_finished(), "the cancel waited for the request");
+        assert_eq!(slow.join().expect("no panic").text(), "slow done\n");
+    });
+}
+
+#[test]
+fn a_deploy_that_waits_behind_others_or_for_a_place_is_cancelled() {
+    let w = World::shared("cancel");
+    let (app, repo) = w.live("behind", "one");
+    std::thread::scope(|scope| {
+        // Two older generations still finish: a third must wait at the very door.
+        let streams = ["two", "three"].map(|version| {
+            let stream = scope.spawn(|| w.client(&app).get("/stream?n=150&ms=100").expect("the stream ends properly"));
+            eventually("the stream is in flight", Duration::from_secs(10), || {
+                w.instances(&app).iter().any(|i| i["in_flight"].as_u64() > Some(0)).then_some(())
+            });
+            repo.release(version);
+            w.push(&repo, &app).ok();
+            stream
+        });
+        repo.release("four");
+        cancelled_in(&w, &app, &repo, "shifting");
+        for stream in streams {
+            assert!(stream.join().expect("no panic").text().ends_with("chunk 149\n"));
+        }
+    });
+    repo.write("mode", NEVER_READY).release("five");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| w.push(&repo, &app));
+        eventually("the first one probes", Duration::from_secs(30), || (state_of_last(&w, &app) == "probing").then_some(()));
+        let slow = w.deploys(&app)[0]["id"].as_str().expect("an id").to_owned();
+        let second = scope.spawn(|| w.paas(&["ps", "restart", "-a", &app]));
+        eventually("the second one waits", Duration::from_secs(30), || (state_of_last(&w, &app) == "queued").then_some(()));
+        let queued = w.deploys(&app)[0]["id"].as_str().expect("an id").to_owned();
+        w.paas(&["deploys", "cancel", &queued]).ok();
+        w.paas(&["deploys", "cancel", &slow]).ok();
+        assert_ne!(first.join().expect("no panic").code, 0);
+        second.join().expect("no panic").fails(1).says(&["cancelled"]);
+    });
+    w.serves(&app, "three");
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Message, Repo, Socket, Traffic, World};
+use crate::support::{Client, Message, Repo, Socket, Traffic, World, eventually};
 
 #[test]
 fn five_deploys_in_a_row_fail_no_request() {
@@ -29,7 +29,7 @@ fn five_deploys_in_a_row_fail_no_request() {
     );
     assert_eq!(counted.by_version.len(), 6, "every release was seen by the traffic: {:?}", counted.by_version);
     let deploy = w.last_deploy(&app);
-    assert_eq!(deploy["counts"]["failed"], 0, "the deploy's own counts: {deploy}");
+    assert_eq!(deploy["counts"]["dropped"], 0, "the deploy's own counts: {deploy}");
 }
 
 #[test]
@@ -129,6 +129,15 @@ fn an_app_that_cannot_run_twice_has_its_requests_held_during_the_gap() {
     let counted = traffic.stop();
     assert!(counted.failed.is_empty(), "{:?}", &counted.failed[..counted.failed.len().min(10)]);
     assert!(counted.slowest > Duration::from_millis(900), "nothing was held: the slowest took {:?}", counted.slowest);
+    // Each client has one request at a time, so the gap held one of each.
+    let counts = eventually("the change-over is complete", Duration::from_secs(20), || {
+        Some(w.last_deploy(&app)["counts"].clone()).filter(|counts| counts["complete"] == true)
+    });
+    assert_eq!(
+        (counts["held"].as_u64(), counts["dropped"].as_u64(), counts["cut"].as_u64()),
+        (Some(4), Some(0), Some(0)),
+        "{counts}"
+    );
 
     // A new release that does not come up gives the old one back.
     repo.write("mode", "exit=5\n").release("broken");

@@ -46,7 +46,10 @@ pub async fn change(
         Some(live) => server.world.store.release_config(app.id, live).await? == before,
         None => true,
     };
-    if !changes && serves {
+    // A rollback on its way may bring another value back: then this change is one, although nothing differs yet.
+    let active = server.world.store.deploys_active().await?;
+    let going_back = active.iter().any(|d| d.app_id == app.id && matches!(d.origin, Origin::Rollback { .. }));
+    if !changes && serves && !going_back {
         return Ok(nothing("the config is like that already"));
     }
     server.world.store.config_change(&app, &patch.set, &patch.unset, &who.name()).await?;

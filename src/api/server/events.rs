@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::Server;
 use crate::api::types::deploys::{DeployEvent, DeployStream, RequestCounts, StageTime};
-use crate::base::clock::UnixMillis;
 use crate::deploys::feed::{Follower, Happened, Next, Tone};
 use crate::deploys::world::World;
 use crate::model::deploy::{self, Deploy, State};
@@ -45,8 +44,16 @@ impl Server {
     pub fn event_stream(&self, deploy: &Deploy, wait: bool) -> impl Stream<Item = DeployEvent> + Send + 'static {
         let follower = self.world.feeds.follow(&deploy.app, deploy.id);
         let first = DeployEvent::Queued { deploy: deploy.id, app: deploy.app.clone(), position: 0 };
-        let state =
-            Following { world: Arc::clone(&self.world), follower, id: deploy.id, first: Some(first), seq: 0, wait, over: false };
+        let state = Following {
+            world: Arc::clone(&self.world),
+            follower,
+            id: deploy.id,
+            first: Some(first),
+            seq: 0,
+            wait,
+            over: false,
+            quiet_end: None,
+        };
         futures_util::stream::unfold(state, |mut state| async move { state.next().await.map(|event| (event, state)) })
     }
 }
@@ -60,7 +67,12 @@ struct Following {
     seq: u64,
     wait: bool,
     over: bool,
+    /// Since when the row has been over while the feed did not say so.
+    quiet_end: Option<Instant>,
 }
+
+/// What follows the end of a deploy takes a moment; its own last event is the better one.
+const END_TO_COME: Duration = Duration::from_secs(20);
 
 impl Following {
     async fn next(&mut self) -> Option<DeployEvent> {
@@ -86,13 +98,12 @@ impl Following {
     }
 
     /// The last event of a deploy that is over although its feed does not say so: a crash came between the row and the feed.
-    async fn missed(&self) -> Option<DeployEvent> {
+    async fn missed(&mut self) -> Option<DeployEvent> {
         let deploy = self.id;
         let Ok(row) = self.world.store.deploy(deploy).await else {
             return Some(DeployEvent::Cancelled { deploy, still_serves: None });
         };
-        // What follows the end of a deploy takes a moment; its own last event is the better one.
-        if !row.state.is_over() || UnixMillis::now().since(row.entered_at) < Duration::from_secs(20) {
+        if !row.state.is_over() || self.quiet_end.get_or_insert_with(Instant::now).elapsed() < END_TO_COME {
             return None;
         }
         let still_serves = self.world.store.app_by_id(row.app_id).await.ok().and_then(|app| app.live);
@@ -142,8 +153,10 @@ pub fn counts(counts: deploy::RequestCounts) -> RequestCounts {
         served: counts.served,
         held: counts.held,
         retried: counts.retried,
-        failed: counts.dropped,
         drained: counts.drained,
         cut: counts.cut,
+        dropped: counts.dropped,
+        answered: counts.answered,
+        complete: counts.complete,
     }
 }

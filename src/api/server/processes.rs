@@ -126,6 +126,7 @@ impl Server {
             memory: None,
             memory_limit: Some(process.and_then(|p| p.spec.memory).unwrap_or(self.world.config.limits.memory)),
             in_flight: row.takes_requests().then(|| self.world.publisher.proxies.counts(row.id).in_flight),
+            requests: row.takes_requests().then(|| super::events::counts(self.world.counts_of(row.id))),
             last_end: init.and_then(|s| s.last_end).map(|end| end.summary()),
         }
     }

@@ -132,15 +132,27 @@ pub struct StageTime {
     pub ms: u64,
 }
 
-/// What happened to requests while a deploy switched.
+/// What happened to requests while a deploy changed over: from the moment its old instances took no more until they were gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
+    /// Answered to the end, by old or new instances.
     pub served: u64,
+    /// Waited for an instance first.
     pub held: u64,
+    /// Sent again, where nothing had been sent for certain.
     pub retried: u64,
-    pub failed: u64,
+    /// Of those served: begun at an old instance before the change and ended there after it.
     pub drained: u64,
+    /// Closed at the end of a drain budget.
     pub cut: u64,
+    /// Answered 502 or 504 by the proxy, or with an answer that broke off.
+    pub dropped: u64,
+    /// All that the instances of this deploy answered in their lives; grows as they go.
+    #[serde(default)]
+    pub answered: u64,
+    /// The old instances are gone: all but `answered` stays as it is.
+    #[serde(default)]
+    pub complete: bool,
 }
 
 /// Why there is a deploy.

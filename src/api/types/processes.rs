@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::deploys::RequestCounts;
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, ConfigKey, InstanceId, ProcessName, ReleaseNumber};
@@ -43,6 +44,9 @@ pub struct Instance {
     pub memory: Option<u64>,
     pub memory_limit: Option<u64>,
     pub in_flight: Option<u64>,
+    /// What became of its requests so far; only for what takes requests.
+    #[serde(default)]
+    pub requests: Option<RequestCounts>,
     /// How it ended the last time: "exit code 1", "out of memory".
     pub last_end: Option<String>,
 }

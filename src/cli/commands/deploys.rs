@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::super::args::DeploysAct;
 use super::{CliError, Context, Outcome, ago, facts, or_dash, rows, short, watch};
 use crate::api::client::Client;
-use crate::api::render::seconds;
+use crate::api::render::{receipt, seconds};
 use crate::api::types::deploys::{Deploy, DeployCause, DeployInfo};
 use crate::names::DeployId;
 
@@ -74,10 +74,8 @@ fn show(context: &Context, info: &DeployInfo) -> Outcome {
     let Deploy { id, app, cause: why_made, state, commit, release, by, created_at, why, .. } = &info.deploy;
     let stages = info.stages.iter().map(|s| format!("{} {}", s.stage, seconds(s.ms))).collect::<Vec<_>>().join(" · ");
     let counts = info.counts.map(|c| {
-        format!(
-            "{} served, {} held, {} retried, {} failed, {} drained, {} cut",
-            c.served, c.held, c.retried, c.failed, c.drained, c.cut
-        )
+        let so_far = if c.complete { "" } else { " so far: the old release finishes its work" };
+        format!("{}{so_far}", receipt(&c))
     });
     facts(
         context,

@@ -17,6 +17,8 @@ mod config;
 mod deploy;
 mod deploys;
 mod domains;
+#[cfg(feature = "server")]
+mod drill;
 mod exec;
 mod keys;
 mod logs;
@@ -49,6 +51,8 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Domains { act } => domains::run(context, act).await,
         Verb::Keys { act } => keys::run(context, act).await,
         Verb::Status => status::run(context).await,
+        #[cfg(feature = "server")]
+        Verb::Drill(args) => drill::run(context, args).await,
         Verb::Check { dir } => check::run(context, &dir),
         Verb::Completion { shell } => {
             let mut script = Vec::new();

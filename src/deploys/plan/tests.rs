@@ -25,6 +25,7 @@ fn live(id: i64, process: &str, index: u32) -> Instance {
         wanted: Wanted::Live,
         retired_by: None,
         cut_streams: false,
+        counted: false,
         created_at: UnixMillis(0),
     }
 }

@@ -16,6 +16,7 @@ fn instance(id: i64, app: &str, process: &str, wanted: Wanted) -> InstanceView {
         wanted,
         retired_by: None,
         cut_streams: false,
+        counted: false,
         created_at: UnixMillis(0),
     };
     InstanceView { row, commit: None, drain: Duration::from_secs(30), drain_streams: Duration::from_secs(600) }

@@ -1,3 +1,4 @@
-//! What takes too long for every run: `tests/run --long`.
+//! Tests that take minutes: `tests/run --long` runs them, and without it they are left out by their names.
 
 mod docker_faults;
+mod zero_loss;

@@ -1,4 +1,5 @@
-//! Constant traffic that counts: half on kept connections, half on fresh ones; nothing is ever tried again, and every answer is checked.
+//! Constant traffic that counts: half on kept connections, half on fresh ones; nothing is ever tried again, and every answer is checked:
+//! its status, its length, its body, and that proxy and app name the same release.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,15 +8,27 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::http::Client;
+use super::http::{Client, Reply};
 
 #[derive(Debug, Default, Clone)]
 pub struct Counted {
     pub answered: u64,
     /// The body told which version answered.
     pub by_version: BTreeMap<String, u64>,
+    /// The proxy and the instance told which release answered.
+    pub by_release: BTreeMap<String, OfRelease>,
     pub failed: Vec<String>,
     pub slowest: Duration,
+}
+
+/// What one release answered.
+#[derive(Debug, Clone)]
+pub struct OfRelease {
+    pub answered: u64,
+    pub version: String,
+    /// When the first answer of it had come, and when the last request that it answered was begun.
+    pub first_end: Instant,
+    pub last_start: Instant,
 }
 
 /// Clients that run until [`Traffic::stop`].
@@ -70,6 +83,27 @@ impl Drop for Traffic {
     }
 }
 
+impl Counted {
+    #[track_caller]
+    pub fn nothing_failed(&self) {
+        let first = &self.failed[..self.failed.len().min(10)];
+        assert!(self.failed.is_empty(), "{} of {} failed: {first:?}", self.failed.len(), self.answered);
+    }
+
+    fn answer(&mut self, (version, release): (String, String), started: Instant) {
+        let now = Instant::now();
+        self.answered += 1;
+        *self.by_version.entry(version.clone()).or_default() += 1;
+        let new = || OfRelease { answered: 0, version: version.clone(), first_end: now, last_start: started };
+        let of = self.by_release.entry(release.clone()).or_insert_with(new);
+        of.answered += 1;
+        of.last_start = of.last_start.max(started);
+        if of.version != version {
+            self.failed.push(format!("{release} answered as {version} and as {}", of.version));
+        }
+    }
+}
+
 fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, pause: Duration, stop: &AtomicBool, seen: &Mutex<Counted>) {
     let mut kept: Option<Client> = None;
     while !stop.load(Ordering::SeqCst) {
@@ -83,13 +117,9 @@ fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, pause: Duration
         seen.slowest = seen.slowest.max(took);
         match answer {
             Ok((client, reply)) => {
-                let text = reply.text();
-                match text.trim_end().strip_prefix(app).map(str::trim) {
-                    Some(version) if reply.status == 200 && !version.is_empty() => {
-                        seen.answered += 1;
-                        *seen.by_version.entry(version.to_owned()).or_default() += 1;
-                    }
-                    _ => seen.failed.push(format!("status {}: {text:?}", reply.status)),
+                match judge(app, &reply) {
+                    Ok(from) => seen.answer(from, started),
+                    Err(why) => seen.failed.push(why),
                 }
                 kept = (keep && client.is_open()).then_some(client);
             }
@@ -97,5 +127,25 @@ fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, pause: Duration
         }
         drop(seen);
         std::thread::sleep(pause);
+    }
+}
+
+/// Version and release of a right answer to `GET /`.
+fn judge(app: &str, reply: &Reply) -> Result<(String, String), String> {
+    let (text, release) = (reply.text(), release_of(reply)?);
+    let whole = reply.header("content-length").is_some_and(|n| n == reply.body.len().to_string());
+    match text.strip_prefix(app).and_then(|rest| rest.strip_prefix(' ')).and_then(|rest| rest.strip_suffix('\n')) {
+        Some(version) if reply.status == 200 && whole && !version.is_empty() => Ok((version.to_owned(), release)),
+        _ => Err(format!("status {}: {text:?}", reply.status)),
+    }
+}
+
+/// The release that answered: the proxy's word and the instance's own must be the same.
+pub fn release_of(reply: &Reply) -> Result<String, String> {
+    match (reply.header("x-paas-release"), reply.header("x-release")) {
+        (Some(proxy), Some(app)) if proxy == app => Ok(app.to_owned()),
+        // The test app by itself, with no proxy before it.
+        (None, Some("")) => Ok(String::new()),
+        other => Err(format!("status {}: the releases do not agree: {other:?} in {reply:?}", reply.status)),
     }
 }
