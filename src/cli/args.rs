@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::roles::Role;
 use crate::base::version;
-use crate::names::{AppName, CommitSha, ConfigKey, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
+use crate::names::{AppName, CommitSha, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
 
 /// A platform on your own server: git push, and it is live.
 #[derive(Debug, Parser)]
@@ -148,13 +148,13 @@ pub enum ConfigAct {
     /// Print one value
     Get {
         /// Its name
-        key: ConfigKey,
+        key: String,
     },
     /// Remove values; makes a new release
     Unset {
         /// Their names
         #[arg(required = true, value_name = "KEY")]
-        keys: Vec<ConfigKey>,
+        keys: Vec<String>,
     },
     /// List all values
     List {

@@ -3,6 +3,7 @@
 //! Owns: the SQLite file (WAL, synchronous=FULL, foreign keys), its migrations, the sealing of secrets. Uses: names, base, manifest, model.
 //! Never: decides; a rule of `model` is applied, not restated. Invariant: a state move and its event are one transaction.
 
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -51,6 +52,20 @@ async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     Migrator::with_migrations(steps.to_vec()).run(writer).await
 }
 
+/// The folder lets others through to what they need there, so the database says itself that it is nobody else's: it is made with mode 0600
+/// (SQLite gives its two companions the same), and set to it where an older version left it open.
+fn private(file: &Path) -> std::io::Result<()> {
+    std::fs::File::options().write(true).create(true).truncate(false).mode(0o600).open(file)?;
+    for part in ["", "-wal", "-shm"] {
+        let path = format!("{}{part}", file.display());
+        match std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
 impl Store {
     /// Opens or creates the database at `file` and brings its schema up to date. Errors name the file.
     pub async fn open(file: &Path, sealer: Sealer) -> Result<Self, StoreError> {
@@ -64,6 +79,7 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let opening = |e: sqlx::Error| StoreError::Open { file: file.to_owned(), source: e };
+        private(file).map_err(|e| opening(e.into()))?;
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(opening)?;
         migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.map_err(opening)?;

@@ -20,6 +20,7 @@ mod logs;
 mod logs_cli;
 mod release_command;
 mod rollback;
+mod secrets;
 mod ssh_cli;
 mod supervise;
 mod tarball;

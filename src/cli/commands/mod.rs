@@ -9,6 +9,7 @@ use super::args::Verb;
 use super::context::Context;
 use super::exit::CliError;
 use super::{reference, watch};
+use crate::names::ConfigKey;
 
 mod api;
 mod apps;
@@ -98,6 +99,18 @@ fn facts<T: serde::Serialize>(context: &Context, value: &T, facts: &[(&str, Stri
 /// `KEY=VALUE` or `PROCESS=NUMBER`, split at the first `=`.
 fn pair(given: &str) -> Result<(&str, &str), CliError> {
     given.split_once('=').ok_or_else(|| CliError::usage(format!("`{}` is not of the form NAME=VALUE", given.escape_debug())))
+}
+
+/// A variable and its value. What was given may be a secret, so no error repeats it: `place` says where it stands.
+fn variable<'a>(given: &'a str, place: &str) -> Result<(ConfigKey, &'a str), CliError> {
+    let (name, value) = given.split_once('=').ok_or_else(|| CliError::usage(format!("{place} is not of the form NAME=VALUE")))?;
+    Ok((config_key(name.trim(), place)?, value))
+}
+
+/// The name of a variable. Somebody may have put its value there, so an error does not repeat it.
+fn config_key(given: &str, place: &str) -> Result<ConfigKey, CliError> {
+    ConfigKey::parse(given)
+        .map_err(|bad| CliError::usage(format!("{place} has no valid name in front of its value: {}", bad.rule)))
 }
 
 /// How long ago it was, for tables.
