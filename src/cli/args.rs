@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::roles::Role;
 use crate::base::version;
-use crate::names::{AppName, CommitSha, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
+use crate::names::{AppName, CommitSha, ConfigKey, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
 
 /// A platform on your own server: git push, and it is live.
 #[derive(Debug, Parser)]
@@ -86,6 +86,11 @@ pub enum Verb {
     },
     /// Show how the server is
     Status,
+    /// Alerts: what somebody should know of the server
+    Alerts {
+        #[command(subcommand)]
+        act: Option<AlertsAct>,
+    },
     /// Check paas.toml, Procfile and app.json of a folder as a deploy would
     Check {
         /// The folder
@@ -148,13 +153,13 @@ pub enum ConfigAct {
     /// Print one value
     Get {
         /// Its name
-        key: String,
+        key: ConfigKey,
     },
     /// Remove values; makes a new release
     Unset {
         /// Their names
         #[arg(required = true, value_name = "KEY")]
-        keys: Vec<String>,
+        keys: Vec<ConfigKey>,
     },
     /// List all values
     List {
@@ -283,6 +288,14 @@ pub enum DomainsAct {
     },
     /// List the host names
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertsAct {
+    /// List what is wrong now, and what was lately
+    List,
+    /// Send a test message to those whom the host config names
+    Test,
 }
 
 #[derive(Debug, Subcommand)]

@@ -53,6 +53,10 @@ pub fn run(role: Role) -> ExitCode {
     if let Role::SshSession { host, key } = role {
         return crate::session::run(&host.config, key, run_cli);
     }
+    if let Role::Doctor { host, sshd_config, json } = role {
+        let ask = super::doctor::Ask { config: &host.config, json, sshd_config: sshd_config.as_deref() };
+        return super::doctor::run(&ask).unwrap_or_else(|e| cli::fail(&format!("{e:#}")));
+    }
     start_logging();
     let ended = match role {
         Role::Daemon { host } => super::run(&host.config),
@@ -61,7 +65,7 @@ pub fn run(role: Role) -> ExitCode {
         Role::Up { host, detach } => up(&host.config, detach),
         Role::Down { host } => down(&host.config),
         Role::Stack { act } => stack(act),
-        Role::Init { .. } | Role::SshSession { .. } | Role::Receive { .. } => Ok(()),
+        Role::Init { .. } | Role::SshSession { .. } | Role::Receive { .. } | Role::Doctor { .. } => Ok(()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+mod alerts;
 mod apps;
 mod config;
 mod deploys;
@@ -24,6 +25,7 @@ mod releases;
 mod row;
 mod seal;
 
+pub use alerts::{AlertMessage, NewAlert};
 pub use deploys::{NewDeploy, StageEntry};
 pub use error::StoreError;
 pub use events::Event;
@@ -43,7 +45,8 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "first", include_str!("migrations/0001_first.sql")), (50, "alerts", include_str!("migrations/0050_alerts.sql"))];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     let steps = MIGRATIONS.map(|(version, name, sql)| {
@@ -84,6 +87,20 @@ impl Store {
         migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers, sealer: Arc::new(sealer) })
+    }
+
+    /// Lets SQLite look at the whole file: `["ok"]`, or what is broken. Reads all of it.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar("pragma quick_check(10)").fetch_all(&self.readers).await?)
+    }
+
+    /// The same for a file that no daemon has open. It is opened for reading only.
+    pub async fn check_file(file: &Path) -> Result<Vec<String>, StoreError> {
+        let options = SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let said = sqlx::query_scalar("pragma quick_check(10)").fetch_all(&pool).await;
+        pool.close().await;
+        Ok(said?)
     }
 
     /// Closes both pools; the write-ahead log is folded into the file.

@@ -3,7 +3,11 @@
 mod layering;
 mod support;
 
+<<<<<<< HEAD
 mod api;
+=======
+mod alerts;
+>>>>>>> 03722cc (alerts, doctor, status: what somebody should know is told once; a host is looked at as an operator would)
 mod bad_input;
 mod builds;
 mod cancel;
@@ -11,6 +15,7 @@ mod config;
 mod crash_recovery;
 mod dialer;
 mod docker;
+mod doctor;
 mod domains;
 mod git_push;
 mod git_push_parts;

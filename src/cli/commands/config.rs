@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use super::super::args::ConfigAct;
-use super::{CliError, Context, Outcome, config_key, variable, watch};
+use super::{CliError, Context, Outcome, variable, watch};
 use crate::api::types::config::ConfigPatch;
 use crate::base::secret::Secret;
 use crate::names::ConfigKey;
@@ -29,11 +29,8 @@ pub async fn run(context: &Context, act: Option<ConfigAct>) -> Outcome {
             }
             change(context, ConfigPatch { set, unset: Vec::new() }).await
         }
-        ConfigAct::Unset { keys } => {
-            let unset = keys.iter().enumerate().map(|(n, key)| config_key(key, &format!("argument {}", n + 1)));
-            change(context, ConfigPatch { set: BTreeMap::new(), unset: unset.collect::<Result<_, _>>()? }).await
-        }
-        ConfigAct::Get { key } => get(context, &config_key(&key, "argument 1")?).await,
+        ConfigAct::Unset { keys } => change(context, ConfigPatch { set: BTreeMap::new(), unset: keys }).await,
+        ConfigAct::Get { key } => get(context, &key).await,
         ConfigAct::List { shell } => list(context, shell).await,
     }
 }

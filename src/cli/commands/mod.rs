@@ -11,6 +11,7 @@ use super::exit::CliError;
 use super::{reference, watch};
 use crate::names::ConfigKey;
 
+mod alerts;
 mod api;
 mod apps;
 mod check;
@@ -49,6 +50,7 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Exec(args) => exec::run(context, args).await,
         Verb::Domains { act } => domains::run(context, act).await,
         Verb::Keys { act } => keys::run(context, act).await,
+        Verb::Alerts { act } => alerts::run(context, act).await,
         Verb::Status => status::run(context).await,
         Verb::Check { dir } => check::run(context, &dir),
         Verb::Completion { shell } => {
@@ -104,13 +106,8 @@ fn pair(given: &str) -> Result<(&str, &str), CliError> {
 /// A variable and its value. What was given may be a secret, so no error repeats it: `place` says where it stands.
 fn variable<'a>(given: &'a str, place: &str) -> Result<(ConfigKey, &'a str), CliError> {
     let (name, value) = given.split_once('=').ok_or_else(|| CliError::usage(format!("{place} is not of the form NAME=VALUE")))?;
-    Ok((config_key(name.trim(), place)?, value))
-}
-
-/// The name of a variable. Somebody may have put its value there, so an error does not repeat it.
-fn config_key(given: &str, place: &str) -> Result<ConfigKey, CliError> {
-    ConfigKey::parse(given)
-        .map_err(|bad| CliError::usage(format!("{place} has no valid name in front of its value: {}", bad.rule)))
+    let name = ConfigKey::parse(name.trim());
+    Ok((name.map_err(|bad| CliError::usage(format!("{place} has no valid name in front of its value: {}", bad.rule)))?, value))
 }
 
 /// How long ago it was, for tables.
