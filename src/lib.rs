@@ -28,9 +28,13 @@ pub mod workers; // background tasks, named and counted // messages between our 
 
 // Domains: what paas is about.
 #[cfg(feature = "server")]
+pub mod alerts; // what somebody should know, told once
+#[cfg(feature = "server")]
 pub mod builds; // source → image
 #[cfg(feature = "server")]
 pub mod deploys;
+#[cfg(feature = "server")]
+pub mod doctor; // what an operator would look at on a host
 #[cfg(feature = "server")]
 pub mod git; // repositories, keys, the push
 #[cfg(feature = "server")]

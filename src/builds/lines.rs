@@ -97,6 +97,7 @@ pub fn shown_step(name: &str) -> Option<String> {
 /// Secrets of a build that must not be printed.
 #[derive(Default)]
 pub struct Mask {
+    /// The longest first: one that is part of another must not leave the other's rest behind.
     values: Vec<Secret<String>>,
 }
 
@@ -105,11 +106,14 @@ const SHORTEST: usize = 6;
 
 impl Mask {
     pub fn of(secrets: &BTreeMap<String, Secret<String>>) -> Self {
-        let worth = |secret: &&Secret<String>| secret.reveal().trim().len() >= SHORTEST;
-        Self { values: secrets.values().filter(worth).cloned().collect() }
+        // Output comes line by line, so a secret of several lines is hidden line by line.
+        let lines = secrets.values().flat_map(|secret| secret.reveal().trim().lines().map(str::trim));
+        let mut worth: Vec<&str> = lines.filter(|line| line.len() >= SHORTEST).collect();
+        worth.sort_unstable_by_key(|line| std::cmp::Reverse(line.len()));
+        Self { values: worth.into_iter().map(|line| Secret::new(line.to_owned())).collect() }
     }
 
     pub fn apply(&self, text: &str) -> String {
-        self.values.iter().fold(text.to_owned(), |text, secret| text.replace(secret.reveal().trim(), "***"))
+        self.values.iter().fold(text.to_owned(), |text, secret| text.replace(secret.reveal(), "***"))
     }
 }

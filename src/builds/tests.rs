@@ -19,6 +19,18 @@ fn way(paths: &[&str], build: &BuildSpec) -> Result<String, BuildError> {
 }
 
 #[test]
+fn a_secret_of_several_lines_is_hidden_line_by_line_and_one_inside_another_leaves_no_rest() {
+    let secret = |text: &str| crate::base::secret::Secret::new(text.to_owned());
+    let pem = "-----BEGIN KEY-----\nMIIEpAIBAA\nab\n-----END KEY-----\n";
+    let all = [("A", "hunter22"), ("B", "hunter22-and-more"), ("PEM", pem), ("SHORT", "abc")];
+    let mask = super::lines::Mask::of(&all.map(|(k, v)| (k.to_owned(), secret(v))).into());
+    assert_eq!(mask.apply("with hunter22-and-more and hunter22"), "with *** and ***");
+    assert_eq!(mask.apply("key: MIIEpAIBAA"), "key: ***");
+    // Too short to be hidden: it would blacken ordinary words.
+    assert_eq!(mask.apply("abc is ab"), "abc is ab");
+}
+
+#[test]
 fn every_buildpack_parses_and_no_two_are_tied() {
     let packs = packs();
     let names: Vec<&str> = packs.iter().map(|p| p.name.as_str()).collect();

@@ -86,6 +86,11 @@ pub enum Verb {
     },
     /// Show how the server is
     Status,
+    /// Alerts: what somebody should know of the server
+    Alerts {
+        #[command(subcommand)]
+        act: Option<AlertsAct>,
+    },
     /// Take daemon, dialer, proxy and an instance away under counted traffic, and say what that did to requests
     #[cfg(feature = "server")]
     Drill(DrillArgs),
@@ -319,6 +324,14 @@ pub enum DomainsAct {
     },
     /// List the host names
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertsAct {
+    /// List what is wrong now, and what was lately
+    List,
+    /// Send a test message to those whom the host config names
+    Test,
 }
 
 #[derive(Debug, Subcommand)]

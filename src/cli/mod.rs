@@ -60,7 +60,7 @@ pub fn parse(args: Vec<OsString>, connection: &Connection) -> Result<Parsed, Exi
     let screen = screen(connection);
     match Cli::try_parse_from(normalise::normalise(args)) {
         Ok(Cli { global, verb: Verb::Role(role) }) => match connection {
-            Connection::Local => Ok(Parsed::Role(role)),
+            Connection::Local => Ok(Parsed::Role(role.with(&global))),
             Connection::Session { .. } => {
                 let error = CliError::usage("this is no command for a client").hint("`help` lists the commands");
                 drop(global);
@@ -106,6 +106,11 @@ pub fn say(line: &str) {
 /// A role that could not go on: `error: …`, and the exit code for it.
 pub fn fail(message: &str) -> ExitCode {
     CliError::failed(message).end(&screen(&Connection::Local))
+}
+
+/// Rows under their heads, as lines.
+pub fn table(heads: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    print::table(heads, rows)
 }
 
 /// One line of a role's data, for programs.

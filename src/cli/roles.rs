@@ -27,6 +27,19 @@ pub enum Role {
         #[command(flatten)]
         host: HostFile,
     },
+    /// Look at this host as an operator would, and say what to do about what is not right
+    ///
+    /// Run it as root. It works without the daemon too. Exit code 1: there is a problem.
+    Doctor {
+        #[command(flatten)]
+        host: HostFile,
+        /// sshd's settings, if they are not /etc/ssh/sshd_config
+        #[arg(long, value_name = "FILE")]
+        sshd_config: Option<PathBuf>,
+        /// From the option that all commands have.
+        #[arg(skip)]
+        json: bool,
+    },
     /// Base images: make, list
     Stack {
         #[command(subcommand)]
@@ -73,10 +86,28 @@ pub enum Role {
     },
 }
 
+#[cfg(feature = "server")]
+impl Role {
+    /// Takes over what was said for all commands.
+    pub(super) fn with(mut self, global: &super::args::Global) -> Self {
+        if let Role::Doctor { json, .. } = &mut self {
+            *json = global.json;
+        }
+        self
+    }
+}
+
 /// In the command line alone there is no server to start.
 #[cfg(not(feature = "server"))]
 #[derive(Debug, Subcommand)]
 pub enum Role {}
+
+#[cfg(not(feature = "server"))]
+impl Role {
+    pub(super) fn with(self, _: &super::args::Global) -> Self {
+        self
+    }
+}
 
 #[cfg(feature = "server")]
 #[derive(Debug, Clone, clap::Args)]

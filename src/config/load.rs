@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    BuildConfig, ConfigError, DebianRelease, DockerConfig, HostConfig, Limits, LogsConfig, ProxyConfig, SshConfig, StackConfig,
-    StackSource, Users,
+    AlertsConfig, BuildConfig, ConfigError, DebianRelease, DockerConfig, HostConfig, Limits, LogsConfig, ProxyConfig, SshConfig,
+    StackConfig, StackSource, Users,
 };
+use crate::base::secret::Secret;
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::Hostname;
 
@@ -20,7 +21,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 31] = [
+pub const KEYS: [&str; 33] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -52,6 +53,8 @@ pub const KEYS: [&str; 31] = [
     "logs.max_bytes_per_app",
     "logs.lines_per_second",
     "logs.burst",
+    "alerts.webhook",
+    "alerts.exec",
 ];
 
 impl HostConfig {
@@ -84,6 +87,7 @@ impl HostConfig {
             stack: stack(file.section("stack")?)?,
             limits: limits(file.section("limits")?)?,
             logs: logs(file.section("logs")?)?,
+            alerts: alerts(file.section("alerts")?)?,
         };
         file.done()?;
         Ok(config)
@@ -241,6 +245,34 @@ fn limits(mut s: Section<'_>) -> Result<Limits, KeyError> {
     };
     s.done()?;
     Ok(limits)
+}
+
+fn alerts(mut s: Section<'_>) -> Result<AlertsConfig, KeyError> {
+    // What was given is not repeated: it may hold a token.
+    let address = |given: &str| match given.parse::<http::Uri>() {
+        Ok(uri)
+            if matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && !uri.authority().is_some_and(|a| a.as_str().contains('@')) =>
+        {
+            Ok(Secret::new(given.to_owned()))
+        }
+        _ => Err("must be an http:// or https:// address without a user name in it"),
+    };
+    let exec = match s.value("exec") {
+        None => None,
+        Some(v) => {
+            let relative = v.error("must be a list that begins with the absolute path of a program: [\"/usr/local/bin/alert\"]");
+            let argv = v.strings()?;
+            if !argv.first().is_some_and(|program| program.starts_with('/')) {
+                return Err(relative);
+            }
+            Some(argv)
+        }
+    };
+    let alerts = AlertsConfig { webhook: s.parsed("webhook", address)?, exec };
+    s.done()?;
+    Ok(alerts)
 }
 
 fn logs(mut s: Section<'_>) -> Result<LogsConfig, KeyError> {

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::secret::Secret;
 use crate::base::toml_file::KeyError;
 use crate::names::Hostname;
 
@@ -36,6 +37,7 @@ pub struct HostConfig {
     pub stack: StackConfig,
     pub limits: Limits,
     pub logs: LogsConfig,
+    pub alerts: AlertsConfig,
 }
 
 /// The operating system users that the processes run as.
@@ -147,6 +149,15 @@ pub struct LogsConfig {
     /// Sustained lines per second of one instance; beyond `burst` the rest is cut and counted.
     pub lines_per_second: u32,
     pub burst: u32,
+}
+
+/// Who is told of what somebody should know. Both may be given; none is fine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertsConfig {
+    /// An http or https address; a token may be part of it.
+    pub webhook: Option<Secret<String>>,
+    /// A program by its absolute path, and its arguments.
+    pub exec: Option<Vec<String>>,
 }
 
 /// Why the host config can't be used.

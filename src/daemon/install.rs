@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -34,7 +34,10 @@ fn make(dir: &Path, mode: u32) -> anyhow::Result<()> {
 /// One daemon per state folder: a second one ends here with a plain word.
 pub fn lock(config: &HostConfig) -> anyhow::Result<Flock<File>> {
     let path = config.lock_file();
-    let file = File::create(&path).with_context(|| format!("opening `{}`", path.display()))?;
+    let opening = || format!("opening `{}`", path.display());
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path).with_context(opening)?;
+    // Nobody else may open it (older versions let them): even a reader can hold a lock, and keep us from starting.
+    file.set_permissions(PermissionsExt::from_mode(0o600)).with_context(opening)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, e)| anyhow::anyhow!("another daemon holds `{}`: {e}", path.display()))
 }

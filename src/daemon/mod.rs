@@ -3,10 +3,12 @@
 //! Owns: the order of start and stop. Uses: everything. Never: decides what a domain decides.
 //! Invariant: the database is open and locked before the first socket is answered; sockets answer before Docker is asked.
 
+mod doctor;
 mod install;
 mod listen;
 pub mod roles;
 mod stack;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::alerts::{About, Alerts};
 use crate::api::server::{Server, accept};
 use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
@@ -67,6 +70,11 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
         recovering.recover().await;
         recovering.watch_docker().await;
     });
+    world.crew.start_once("watch", watch::watch(Arc::clone(&world)));
+    for sink in world.alerts.sinks() {
+        let name = format!("alerts by {}", sink.as_str());
+        world.crew.start_once(&name, Arc::clone(&world.alerts).deliver(sink, world.crew.stopping()));
+    }
     if let Some(pause) = systemd::watchdog_interval() {
         tokio::spawn(async move {
             loop {
@@ -99,6 +107,8 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
     let links = Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs);
     let dial = DialClient::new(config.dialer_socket());
     let first_serial = u64::try_from(UnixMillis::now().0).unwrap_or(0);
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let alerts = Alerts::new(store.clone(), &config.alerts, About { host, install: install.clone() });
     let proxies = Proxies::new(AccessLog::new(Arc::clone(&logs)));
     let instances = Arc::new(Instances {
         config: Arc::clone(config),
@@ -121,6 +131,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         publisher: Publisher::new(store, Arc::clone(config), proxies),
         repos: Repos::new(Arc::clone(config)),
         logs,
+        alerts,
         feeds: Feeds::open(config.state_dir.join("deploys")).context("opening the deploys folder")?,
         crew: Crew::default(),
         build_slots: BuildSlots::new(config.build.concurrency),

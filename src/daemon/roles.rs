@@ -46,10 +46,16 @@ fn become_role(words: Vec<OsString>) -> ExitCode {
 /// Runs a role to its end.
 pub fn run(role: Role) -> ExitCode {
     if let Role::Init { command } = role {
+        // An app may want its own core files: its limit is left as it is.
         return crate::init::run(command);
     }
+    no_core_files();
     if let Role::SshSession { host, key } = role {
         return crate::session::run(&host.config, key, run_cli);
+    }
+    if let Role::Doctor { host, sshd_config, json } = role {
+        let ask = super::doctor::Ask { config: &host.config, json, sshd_config: sshd_config.as_deref() };
+        return super::doctor::run(&ask).unwrap_or_else(|e| cli::fail(&format!("{e:#}")));
     }
     start_logging();
     let ended = match role {
@@ -59,7 +65,7 @@ pub fn run(role: Role) -> ExitCode {
         Role::Up { host, detach } => up(&host.config, detach),
         Role::Down { host } => down(&host.config),
         Role::Stack { act } => stack(act),
-        Role::Init { .. } | Role::SshSession { .. } | Role::Receive { .. } => Ok(()),
+        Role::Init { .. } | Role::SshSession { .. } | Role::Receive { .. } | Role::Doctor { .. } => Ok(()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,14 +80,26 @@ fn run_cli(config: &HostConfig, key: KeyId, words: Vec<String>) -> ExitCode {
     cli::run(arguments, connection)
 }
 
-/// One line per event on stderr; `RUST_LOG` changes what is told. bollard tells environments at debug: it stays at info.
+/// One line per event on stderr; `RUST_LOG` changes what is told.
 fn start_logging() {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::{EnvFilter, filter_fn};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,bollard=warn,sqlx=warn"));
+    // bollard tells whole requests at debug, the environment of instances with them: it stays at info whatever RUST_LOG asks for.
+    let no_secrets = filter_fn(|event| !event.target().starts_with("bollard") || *event.level() <= tracing::Level::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let all = tracing_subscriber::registry().with(filter).with(no_secrets);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).with_target(false);
-    if under_systemd { lines.without_time().init() } else { lines.init() }
+    if under_systemd { all.with(lines.without_time()).init() } else { all.with(lines).init() }
+}
+
+/// A core file would hold what passes through this process: settings, requests, keys. Inherited by git and whatever else it starts.
+fn no_core_files() {
+    use nix::sys::resource::{Resource, setrlimit};
+    if let Err(e) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
+        cli::say(&format!("warning: this process could leave a core file: {e}"));
+    }
 }
 
 fn run_proxy(config: &Path) -> anyhow::Result<()> {

@@ -66,6 +66,7 @@ impl World {
         self.publisher.proxies.forget_app(&app.name);
         self.logs.remove_app(&app.name)?;
         self.feeds.forget(&app.name, |_| false)?;
+        self.alerts.forget(&app.name).await;
         self.store.app_delete(&app.name, "paas").await?;
         Ok(())
     }

@@ -8,7 +8,10 @@ use crate::deploys::error::StepError;
 use crate::deploys::feed::{Happened, StageTime, Tone};
 use crate::deploys::step::Next;
 use crate::deploys::world::World;
+use crate::model::alert::Kind;
+use crate::model::app::App;
 use crate::model::deploy::{Deploy, Failure, State};
+use crate::names::DeployId;
 use crate::store::StoreError;
 
 /// How long a deploy waits for Docker to come back before it fails.
@@ -200,6 +203,7 @@ impl World {
                 self.settle(&app).await;
                 self.move_branch(deploy).await;
                 self.tell_live(deploy).await;
+                self.alert_over(deploy).await;
             }
             State::Failed | State::Cancelled => {
                 self.undo(deploy, &app).await;
@@ -210,6 +214,7 @@ impl World {
                 self.unpin(deploy).await;
                 self.deploy_log(deploy, &format!("deploy {} is {}", deploy.id, deploy.state));
                 self.feeds.tell(&deploy.app, deploy.id, &happened);
+                self.alert_failed(deploy, &app).await;
             }
             State::Superseded => self.unpin(deploy).await,
             State::Queued | State::Building | State::Preparing | State::Starting | State::Probing | State::Shifting => return,
@@ -217,6 +222,24 @@ impl World {
         self.cancels.forget(deploy.id);
         self.drop_source(deploy).await;
         self.prune(&app).await;
+    }
+
+    /// A deploy that failed may have had nobody looking. Told once, however often a start comes by here.
+    async fn alert_failed(&self, deploy: &Deploy, app: &App) {
+        let (Some(failure), State::Failed) = (&deploy.failure, deploy.state) else { return };
+        let serves = app.live.map_or_else(|| "nothing serves yet".to_owned(), |live| format!("{live} still serves"));
+        let text = format!("deploy {} of {} failed at {}: {}; {serves}", deploy.id, deploy.app, failure.stage, failure.why);
+        let id = deploy.id.to_string();
+        self.alerts.raise_once(Kind::DeployFailed, deploy.app.as_str(), &id, &text, &failure.next).await;
+    }
+
+    /// What was wrong with an earlier release is over; a failure of a later deploy is not.
+    async fn alert_over(&self, deploy: &Deploy) {
+        let subject = deploy.app.as_str();
+        let Some(open) = self.alerts.open(Kind::DeployFailed, subject).await else { return };
+        if open.occurrence.parse::<DeployId>().is_ok_and(|failed| failed < deploy.id) {
+            self.alerts.clear(Kind::DeployFailed, subject, &format!("deploy {} of {subject} is live", deploy.id)).await;
+        }
     }
 
     async fn tell_live(&self, deploy: &Deploy) {

@@ -120,6 +120,7 @@ mod tests {
             wanted: Wanted::Live,
             retired_by: None,
             cut_streams: false,
+            counted: false,
             created_at: UnixMillis(0),
         }
     }

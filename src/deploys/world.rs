@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
+use crate::alerts::Alerts;
 use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
 use crate::config::HostConfig;
@@ -46,6 +47,7 @@ pub struct World {
     pub publisher: Arc<Publisher>,
     pub repos: Repos,
     pub logs: Arc<LogStore>,
+    pub alerts: Arc<Alerts>,
     pub feeds: Feeds,
     pub crew: Crew,
     pub build_slots: Arc<BuildSlots>,

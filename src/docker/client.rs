@@ -16,6 +16,8 @@ const RENEGOTIATE_AFTER: Duration = Duration::from_secs(15);
 
 /// Limit for calls that only read.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(20);
+/// Limit for the question whether it is there: an engine that hangs is as good as away.
+const PING_LIMIT: Duration = Duration::from_secs(5);
 /// Limit for calls that change something: mounting an image's layers on a busy disk takes seconds.
 pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(90);
 
@@ -84,6 +86,11 @@ impl Docker {
 
     pub(super) fn network_lock(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.network_lock
+    }
+
+    /// Whether the engine answers at all, by its cheapest call. Cancel-safe: yes, reads only.
+    pub async fn answers(&self) -> Result<(), DockerError> {
+        self.call("asking whether it is there", PING_LIMIT, |c| async move { c.ping().await }).await.map(drop)
     }
 
     /// Asks the engine about itself. Cancel-safe: yes, reads only.

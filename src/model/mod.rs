@@ -4,6 +4,7 @@
 //! Never: does I/O. Invariant: a state that is not in one of these enums cannot be stored.
 
 pub mod access;
+pub mod alert;
 pub mod app;
 pub mod deploy;
 pub mod instance;

@@ -231,6 +231,11 @@ impl Proxies {
         all.into_iter().collect()
     }
 
+    /// The number of the snapshot that each connected proxy acts by.
+    pub fn versions(&self) -> Vec<u64> {
+        self.lock().connected.values().map(|p| p.activated).collect()
+    }
+
     pub fn connected(&self) -> usize {
         self.lock().connected.len()
     }

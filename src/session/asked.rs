@@ -28,6 +28,7 @@ pub(super) struct No {
 /// Verbs that make sense over ssh: questions to the daemon. Not in this list is what starts a process or changes the host
 /// (`daemon`, `up`, `init`, …), so that a new role is closed until somebody opens it here.
 pub const VERBS: &[&str] = &[
+    "alerts",
     "apps",
     "config",
     "deploy",

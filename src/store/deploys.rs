@@ -104,6 +104,13 @@ impl Store {
         rows.iter().map(deploy).collect()
     }
 
+    /// The newest failed deploys since then, newest first.
+    pub async fn deploys_failed(&self, since: UnixMillis, limit: u32) -> Result<Vec<Deploy>, StoreError> {
+        let sql = format!("{SELECT} where d.state = 'failed' and d.entered_at >= ? order by d.id desc limit ?");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(since.0).bind(i64::from(limit)).fetch_all(&self.readers).await?;
+        rows.iter().map(deploy).collect()
+    }
+
     pub async fn deploy_stages(&self, id: DeployId) -> Result<Vec<StageEntry>, StoreError> {
         let rows = sqlx::query("select state, at from deploy_moves where deploy_id = ? order by rowid")
             .bind(id.0)

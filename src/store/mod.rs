@@ -3,6 +3,7 @@
 //! Owns: the SQLite file (WAL, synchronous=FULL, foreign keys), its migrations, the sealing of secrets. Uses: names, base, manifest, model.
 //! Never: decides; a rule of `model` is applied, not restated. Invariant: a state move and its event are one transaction.
 
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+mod alerts;
 mod apps;
 mod config;
 mod counts;
@@ -24,6 +26,7 @@ mod releases;
 mod row;
 mod seal;
 
+pub use alerts::{AlertMessage, NewAlert};
 pub use counts::InstanceCounts;
 pub use deploys::{NewDeploy, StageEntry};
 pub use error::StoreError;
@@ -44,14 +47,31 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 2] =
-    [(1, "first", include_str!("migrations/0001_first.sql")), (60, "load", include_str!("migrations/0060_load.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 3] = [
+    (1, "first", include_str!("migrations/0001_first.sql")),
+    (50, "alerts", include_str!("migrations/0050_alerts.sql")),
+    (60, "load", include_str!("migrations/0060_load.sql")),
+];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     let steps = MIGRATIONS.map(|(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
     });
     Migrator::with_migrations(steps.to_vec()).run(writer).await
+}
+
+/// The folder lets others through to what they need there, so the database says itself that it is nobody else's: it is made with mode 0600
+/// (SQLite gives its two companions the same), and set to it where an older version left it open.
+fn private(file: &Path) -> std::io::Result<()> {
+    std::fs::File::options().write(true).create(true).truncate(false).mode(0o600).open(file)?;
+    for part in ["", "-wal", "-shm"] {
+        let path = format!("{}{part}", file.display());
+        match std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 impl Store {
@@ -67,10 +87,25 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         let opening = |e: sqlx::Error| StoreError::Open { file: file.to_owned(), source: e };
+        private(file).map_err(|e| opening(e.into()))?;
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(opening)?;
         migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers, sealer: Arc::new(sealer) })
+    }
+
+    /// Lets SQLite look at the whole file: `["ok"]`, or what is broken. Reads all of it.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar("pragma quick_check(10)").fetch_all(&self.readers).await?)
+    }
+
+    /// The same for a file that no daemon has open. It is opened for reading only.
+    pub async fn check_file(file: &Path) -> Result<Vec<String>, StoreError> {
+        let options = SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let said = sqlx::query_scalar("pragma quick_check(10)").fetch_all(&pool).await;
+        pool.close().await;
+        Ok(said?)
     }
 
     /// Closes both pools; the write-ahead log is folded into the file.

@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "manifest", "model"],
     &["handover", "wire"],
     &["store", "docker", "proxy", "dialer", "init"],
-    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "deploys"],
+    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "deploys", "alerts", "doctor"],
     &["api"],
     &["daemon"],
 ];
@@ -31,9 +31,11 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("deploys", "tasks"),
     ("deploys", "git"),
     ("deploys", "logs"),
+    ("deploys", "alerts"), // a deploy that failed
     ("builds", "git"),
     ("routes", "logs"), // access lines
     ("tasks", "logs"),
+    ("doctor", "alerts"), // one reserve of a disk for both
 ];
 
 /// The command line may see these and no other room.

@@ -3,6 +3,7 @@
 mod layering;
 mod support;
 
+mod alerts;
 mod api;
 mod bad_input;
 mod builds;
@@ -12,6 +13,7 @@ mod crash_recovery;
 mod dialer;
 mod docker;
 mod docker_faults;
+mod doctor;
 mod domains;
 mod drill;
 mod git_push;
@@ -24,6 +26,7 @@ mod long;
 mod people;
 mod release_command;
 mod rollback;
+mod secrets;
 mod ssh_cli;
 mod supervise;
 mod tarball;

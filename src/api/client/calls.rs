@@ -9,9 +9,11 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Body, Client, ClientError, Events, json_body, nothing};
+use crate::api::types::alerts::{Alert, Sent};
 use crate::api::types::apps::{App, Destroyed, NewApp};
 use crate::api::types::config::{ConfigPatch, ConfigValues};
 use crate::api::types::deploys::{Deploy, DeployEvent, DeployInfo, NewDeploy};
+use crate::api::types::doctor::Findings;
 use crate::api::types::domains::{Domain, NewDomain};
 use crate::api::types::git::{PushEvent, PushRequest, Session, SessionRequest};
 use crate::api::types::keys::{Key, NewKey};
@@ -33,6 +35,20 @@ impl Client {
 
     pub async fn status(&self) -> Answer<Status> {
         self.json(Method::GET, "/status", nothing()).await
+    }
+
+    /// What the daemon finds when it looks at itself, its store and Docker.
+    pub async fn doctor(&self) -> Answer<Findings> {
+        self.json(Method::GET, "/doctor", nothing()).await
+    }
+
+    pub async fn alerts(&self) -> Answer<Vec<Alert>> {
+        self.json(Method::GET, "/alerts", nothing()).await
+    }
+
+    /// Sends a test message to every receiver of alerts and waits for what comes of it.
+    pub async fn test_alerts(&self) -> Answer<Vec<Sent>> {
+        self.json(Method::POST, "/alerts/test", nothing()).await
     }
 
     pub async fn apps(&self) -> Answer<Vec<App>> {

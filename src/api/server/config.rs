@@ -1,6 +1,7 @@
 //! `/apps/{app}/config`
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
@@ -26,8 +27,9 @@ pub async fn change(
     State(server): State<Server>,
     who: Who,
     path: Path<String>,
-    Json(patch): Json<ConfigPatch>,
+    patch: Result<Json<ConfigPatch>, JsonRejection>,
 ) -> Result<Response, Fail> {
+    let Json(patch) = patch?;
     let app = server.app(&who, Right::Operate, path).await?;
     for (key, value) in &patch.set {
         refuse_reserved(key)?;

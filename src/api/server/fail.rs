@@ -1,6 +1,7 @@
 //! Errors of the domains → the six words of the API. `internal` is written out where it is meant.
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
@@ -25,6 +26,19 @@ impl Fail {
 
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self(self.0.hint(hint))
+    }
+}
+
+/// A request whose body is not what its call takes. serde's own words repeat what was sent, which may be a secret: only the place is told.
+impl From<JsonRejection> for Fail {
+    fn from(e: JsonRejection) -> Self {
+        let text = e.body_text();
+        let place = text.rfind(" at line ").map_or("", |at| &text[at..]);
+        Self::invalid(match e {
+            JsonRejection::JsonSyntaxError(_) => format!("the body is no JSON{place}"),
+            JsonRejection::JsonDataError(_) => format!("the body is JSON, but not what this call takes{place}"),
+            _ => "the body must be JSON, with its content type, and not too large".to_owned(),
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! Invariant: no handler runs before the identity of its connection is known, and each names the right it needs.
 
 mod access;
+mod alerts;
 mod apps;
 mod config;
 mod deploys;
@@ -20,6 +21,7 @@ mod sessions;
 mod status;
 
 pub mod accept;
+pub mod doctor;
 
 use std::sync::Arc;
 
@@ -42,6 +44,9 @@ pub fn router(server: Server) -> Router {
     Router::new()
         .route("/version", get(status::version))
         .route("/status", get(status::status))
+        .route("/doctor", get(doctor::doctor))
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/test", post(alerts::test))
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{app}", get(apps::info).delete(apps::destroy))
         .route("/apps/{app}/config", get(config::list).patch(config::change))

@@ -172,7 +172,7 @@ async fn take<T: serde::de::DeserializeOwned>(mut request: Request) -> Result<(h
         return Err(Fail::invalid(format!("this call needs `Upgrade: {PROTOCOL}`")));
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let Json(ask) = Json::from_request(request, &()).await.map_err(|e| Fail::invalid(e.body_text()))?;
+    let Json(ask) = Json::from_request(request, &()).await.map_err(Fail::from)?;
     Ok((upgrade, ask))
 }
 

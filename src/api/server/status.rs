@@ -8,11 +8,21 @@ use axum::extract::State;
 use super::Server;
 use super::access::Who;
 use super::fail::Fail;
-use crate::api::types::status::{API_VERSION, Memory, Part, Problem, Status, Version};
-use crate::docker::Docker;
+use crate::alerts::judge;
+use crate::api::types::status::{API_VERSION, AppState, AppStatus, Disk, FailedDeploy, Memory, Part, Problem, Status, Version};
+use crate::base::clock::UnixMillis;
+use crate::docker::{Docker, EngineInfo};
+use crate::doctor::look;
 use crate::instances::memory;
 use crate::model::access::Right;
-use crate::model::instance::Wanted;
+use crate::model::app::App;
+use crate::model::instance::{Instance, Wanted};
+use crate::store::StoreError;
+use crate::wire::init::Phase;
+
+/// So many failed deploys are shown, if they are not older than this.
+const FAILED: u32 = 5;
+const FAILED_SINCE_MS: i64 = 7 * 24 * 3600 * 1000;
 
 pub async fn version(_: Who) -> Json<Version> {
     Json(here())
@@ -25,10 +35,10 @@ fn here() -> Version {
 /// This page is read when something is wrong: it does not wait for an engine that hangs.
 const DOCKER_LIMIT: Duration = Duration::from_secs(3);
 
-async fn docker(docker: &Docker) -> Part {
-    let bad = |detail: String| Part { ok: false, detail };
+async fn ask_docker(docker: &Docker) -> (Part, Option<EngineInfo>) {
+    let bad = |detail: String| (Part { ok: false, detail }, None);
     match tokio::time::timeout(DOCKER_LIMIT, docker.engine()).await {
-        Ok(Ok(engine)) => Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) },
+        Ok(Ok(engine)) => (Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) }, Some(engine)),
         Ok(Err(e)) => bad(docker.health().complaint().unwrap_or_else(|| e.to_string())),
         Err(_) => bad(format!("Docker hangs: it did not answer within {} s", DOCKER_LIMIT.as_secs())),
     }
@@ -43,7 +53,9 @@ fn hint(part: &str) -> Option<String> {
 pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Status>, Fail> {
     who.must(Right::Administer, None)?;
     let world = &server.world;
-    let docker = docker(&world.docker).await;
+    let (docker, engine) = ask_docker(&world.docker).await;
+    let folders = [world.config.state_dir.clone()].into_iter().chain(engine.map(|e| e.root_dir));
+    let disks = look::disks(&folders.collect::<Vec<_>>());
     let listening: Vec<String> = world.publisher.proxies.listening().iter().map(ToString::to_string).collect();
     let proxy = match listening.as_slice() {
         [] => Part { ok: false, detail: "no proxy is connected".to_owned() },
@@ -60,6 +72,7 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
         .collect();
     let rows = world.store.instances().await?;
     let live: Vec<_> = rows.iter().filter(|i| i.wanted == Wanted::Live).collect();
+    let apps = world.store.apps().await?;
     let promised = world.config.limits.memory * live.len() as u64;
     Ok(Json(Status {
         version: here(),
@@ -71,9 +84,81 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
         dialer,
         memory: memory::host().map(|host| Memory { total: host.total, available: host.available, promised }),
         disk_free: nix::sys::statvfs::statvfs(&world.config.state_dir).ok().map(|fs| fs.blocks_available() * fs.fragment_size()),
-        apps: u32::try_from(world.store.apps().await?.len()).unwrap_or(u32::MAX),
+        apps: u32::try_from(apps.len()).unwrap_or(u32::MAX),
         instances: u32::try_from(live.len()).unwrap_or(u32::MAX),
         deploys_active: world.store.deploys_active().await?.into_iter().map(|d| d.id).collect(),
         problems,
+        app_states: server.app_states(&apps, &rows),
+        deploys_failed: server.failed().await?,
+        disks: disks
+            .into_iter()
+            .map(|d| Disk { path: d.path, free: d.free, total: d.total, reserve: judge::reserve(d.total) })
+            .collect(),
+        alerts: world.alerts.list(0).await?.into_iter().map(super::alerts::shown).collect(),
     }))
+}
+
+impl Server {
+    fn app_states(&self, apps: &[App], rows: &[Instance]) -> Vec<AppStatus> {
+        let runs = |row: &&Instance| {
+            let init = self.world.instances.links.state(row.id);
+            init.is_some_and(|init| init.connected && matches!(init.phase, Phase::Running { .. }))
+        };
+        let mut all: Vec<AppStatus> = apps
+            .iter()
+            .map(|app| {
+                let live: Vec<&Instance> = rows.iter().filter(|r| r.app_id == app.id && r.wanted == Wanted::Live).collect();
+                let (wanted, running) = (live.len(), live.iter().filter(|row| runs(row)).count());
+                let state = state(app.destroying, app.live.is_some(), wanted, running);
+                let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                AppStatus { app: app.name.clone(), state, release: app.live, wanted: count(wanted), running: count(running) }
+            })
+            .collect();
+        all.sort_by(|a, b| (a.state, &a.app).cmp(&(b.state, &b.app)));
+        all
+    }
+
+    async fn failed(&self) -> Result<Vec<FailedDeploy>, StoreError> {
+        let since = UnixMillis(UnixMillis::now().0 - FAILED_SINCE_MS);
+        let deploys = self.world.store.deploys_failed(since, FAILED).await?;
+        let shown = deploys.into_iter().map(|d| FailedDeploy {
+            deploy: d.id,
+            app: d.app,
+            at: d.entered_at,
+            why: d.failure.map(|f| format!("at {}: {}", f.stage, f.why)).unwrap_or_default(),
+        });
+        Ok(shown.collect())
+    }
+}
+
+/// What an app is, by what is wanted of it and what runs.
+fn state(destroying: bool, released: bool, wanted: usize, running: usize) -> AppState {
+    match (destroying, released, wanted, running) {
+        (true, ..) => AppState::Destroying,
+        (false, false, ..) => AppState::Empty,
+        (false, true, 0, _) => AppState::Off,
+        (false, true, _, 0) => AppState::Down,
+        (false, true, wanted, running) if running < wanted => AppState::Degraded,
+        (false, true, ..) => AppState::Serving,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_is_what_its_instances_are() {
+        let cases = [
+            ((true, true, 1, 1), AppState::Destroying),
+            ((false, false, 0, 0), AppState::Empty),
+            ((false, true, 0, 0), AppState::Off),
+            ((false, true, 2, 0), AppState::Down),
+            ((false, true, 2, 1), AppState::Degraded),
+            ((false, true, 2, 2), AppState::Serving),
+        ];
+        for ((destroying, released, wanted, running), is) in cases {
+            assert_eq!(state(destroying, released, wanted, running), is);
+        }
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! Owns: the shapes. Uses: names, base. Never: derives clap or SQL, holds logic. Invariant: fields are only added, with a default.
 
+pub mod alerts;
 pub mod apps;
 pub mod config;
 pub mod deploys;
+pub mod doctor;
 pub mod domains;
 pub mod git;
 pub mod keys;

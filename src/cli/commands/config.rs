@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use super::super::args::ConfigAct;
-use super::{CliError, Context, Outcome, pair, watch};
+use super::{CliError, Context, Outcome, variable, watch};
 use crate::api::types::config::ConfigPatch;
 use crate::base::secret::Secret;
 use crate::names::ConfigKey;
@@ -17,9 +17,9 @@ pub async fn run(context: &Context, act: Option<ConfigAct>) -> Outcome {
     match act.unwrap_or(ConfigAct::List { shell: false }) {
         ConfigAct::Set { pairs, stdin } => {
             let mut set = BTreeMap::new();
-            for given in &pairs {
-                let (key, value) = pair(given)?;
-                set.insert(key_of(key)?, Secret::new(value.to_owned()));
+            for (n, given) in pairs.iter().enumerate() {
+                let (key, value) = variable(given, &format!("argument {}", n + 1))?;
+                set.insert(key, Secret::new(value.to_owned()));
             }
             if stdin {
                 set.extend(from_stdin()?);
@@ -35,35 +35,28 @@ pub async fn run(context: &Context, act: Option<ConfigAct>) -> Outcome {
     }
 }
 
-fn key_of(given: &str) -> Result<ConfigKey, CliError> {
-    ConfigKey::parse(given).map_err(|e| CliError::usage(e.to_string()))
-}
-
 fn from_stdin() -> Result<BTreeMap<ConfigKey, Secret<String>>, CliError> {
     let mut text = String::new();
     std::io::stdin()
         .take(LARGEST_INPUT)
         .read_to_string(&mut text)
         .map_err(|e| CliError::failed(format!("reading values from stdin: {e}")))?;
-    let mut set = BTreeMap::new();
-    for (key, value) in parse_lines(&text)? {
-        set.insert(key_of(&key)?, Secret::new(value));
-    }
-    Ok(set)
+    Ok(parse_lines(&text)?.into_iter().map(|(key, value)| (key, Secret::new(value))).collect())
 }
 
 /// Lines as `.env` files and `config list --shell` have them: comments, `export `, and quotes around a whole value are understood.
-pub(in crate::cli) fn parse_lines(text: &str) -> Result<Vec<(String, String)>, CliError> {
+pub(in crate::cli) fn parse_lines(text: &str) -> Result<Vec<(ConfigKey, String)>, CliError> {
     let mut out = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (key, value) = pair(line.strip_prefix("export ").unwrap_or(line))?;
+    let lines = text.lines().map(str::trim).enumerate();
+    for (n, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        let (key, value) = variable(line.strip_prefix("export ").unwrap_or(line), &format!("line {} of stdin", n + 1))?;
         let quoted = value.len() >= 2
             && (value.starts_with('\'') && value.ends_with('\'') || value.starts_with('"') && value.ends_with('"'));
         let value = match shlex::split(value) {
             Some(words) if quoted && words.len() == 1 => words.into_iter().next().unwrap_or_default(),
             _ => value.to_owned(),
         };
-        out.push((key.trim().to_owned(), value));
+        out.push((key, value));
     }
     Ok(out)
 }

@@ -9,7 +9,9 @@ use super::args::Verb;
 use super::context::Context;
 use super::exit::CliError;
 use super::{reference, watch};
+use crate::names::ConfigKey;
 
+mod alerts;
 mod api;
 mod apps;
 mod check;
@@ -50,6 +52,7 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Exec(args) => exec::run(context, args).await,
         Verb::Domains { act } => domains::run(context, act).await,
         Verb::Keys { act } => keys::run(context, act).await,
+        Verb::Alerts { act } => alerts::run(context, act).await,
         Verb::Status => status::run(context).await,
         #[cfg(feature = "server")]
         Verb::Drill(args) => drill::run(context, args).await,
@@ -102,6 +105,13 @@ fn facts<T: serde::Serialize>(context: &Context, value: &T, facts: &[(&str, Stri
 /// `KEY=VALUE` or `PROCESS=NUMBER`, split at the first `=`.
 fn pair(given: &str) -> Result<(&str, &str), CliError> {
     given.split_once('=').ok_or_else(|| CliError::usage(format!("`{}` is not of the form NAME=VALUE", given.escape_debug())))
+}
+
+/// A variable and its value. What was given may be a secret, so no error repeats it: `place` says where it stands.
+fn variable<'a>(given: &'a str, place: &str) -> Result<(ConfigKey, &'a str), CliError> {
+    let (name, value) = given.split_once('=').ok_or_else(|| CliError::usage(format!("{place} is not of the form NAME=VALUE")))?;
+    let name = ConfigKey::parse(name.trim());
+    Ok((name.map_err(|bad| CliError::usage(format!("{place} has no valid name in front of its value: {}", bad.rule)))?, value))
 }
 
 /// How long ago it was, for tables.

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::super::args::RunArgs;
-use super::{CliError, Context, Outcome, pair, terminal};
+use super::{Context, Outcome, terminal, variable};
 use crate::api::types::processes::RunRequest;
 use crate::base::secret::Secret;
-use crate::names::ConfigKey;
 
 pub async fn run(context: &Context, args: RunArgs) -> Outcome {
     let mut env = BTreeMap::new();
-    for given in &args.env {
-        let (key, value) = pair(given)?;
-        let key = ConfigKey::parse(key).map_err(|e| CliError::usage(e.to_string()))?;
+    for (n, given) in args.env.iter().enumerate() {
+        let (key, value) = variable(given, &format!("variable {} of --env", n + 1))?;
         env.insert(key, Secret::new(value.to_owned()));
     }
     let (app, client) = (context.app()?, context.client()?);

@@ -39,7 +39,8 @@ impl Lock {
         let path = run_dir.join(NAME);
         let act = "locking";
         for _ in 0..TRIES {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+            // Nobody else may open it: even a reader can hold a lock, and keep us from starting.
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
             match Flock::lock(file.map_err(UpError::path(act, &path))?, FlockArg::LockExclusiveNonblock) {
                 Ok(mut file) if is_at(&file, &path) => {
                     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));

@@ -1,0 +1,104 @@
+use std::time::Instant;
+
+use super::judge::{Ends, Patience, Verdict, disk, reserve};
+use super::*;
+use crate::store::Sealer;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn who_is_away_for_a_moment_is_not_told_of_and_who_stays_away_is_told_of_once() {
+    let (start, mut docker) = (Instant::now(), Patience::new(10 * SECOND));
+    let mut look = |answers, after: u32| docker.look(answers, start + after * SECOND);
+    assert_eq!(look(true, 0), Verdict::Clear, "what was raised before a restart may be over");
+    assert_eq!([look(true, 1), look(false, 2), look(false, 8), look(true, 9)], [Verdict::Keep; 4]);
+    assert_eq!(
+        [look(false, 20), look(false, 29), look(false, 30), look(false, 31)],
+        [Verdict::Keep, Verdict::Keep, Verdict::Raise, Verdict::Keep]
+    );
+    assert_eq!([look(true, 40), look(true, 41)], [Verdict::Clear, Verdict::Keep]);
+}
+
+#[test]
+fn a_disk_is_low_below_its_reserve_and_fine_only_well_above_it() {
+    let gib = 1_u64 << 30;
+    assert_eq!([reserve(100 * gib), reserve(15 * gib), reserve(5 * gib)], [5 * gib, gib, gib / 2]);
+    assert_eq!(disk(4 * gib, 100 * gib), Verdict::Raise);
+    assert_eq!(disk(5 * gib, 100 * gib), Verdict::Keep);
+    assert_eq!(disk(6 * gib, 100 * gib), Verdict::Clear);
+}
+
+#[test]
+fn five_ends_in_ten_minutes_are_a_loop_and_ten_quiet_minutes_end_it() {
+    let start = Instant::now();
+    let mut ends = Ends::new(start);
+    let told: Vec<_> = (1..=5).map(|n| ends.ended("shop/web", start + n * 60 * SECOND)).collect();
+    assert_eq!(told, [None, None, None, None, Some(5)]);
+    assert_eq!(ends.ended("shop/worker", start + 301 * SECOND), None);
+    assert!(!ends.is_calm("shop/web", start + 800 * SECOND) && ends.is_calm("shop/web", start + 901 * SECOND));
+    // One that nobody has seen end since the daemon began is calm only after a whole window of looking.
+    assert!(!ends.is_calm("old/web", start + 599 * SECOND) && ends.is_calm("old/web", start + 601 * SECOND));
+    assert_eq!(ends.ended("shop/web", start + 2000 * SECOND), None, "old ends count no more");
+}
+
+#[test]
+fn pauses_between_tries_double_and_have_a_limit() {
+    let seconds: Vec<u64> = [0, 1, 2, 5, 9, 40].into_iter().map(|n| pause_after(n).as_secs()).collect();
+    assert_eq!(seconds, [2, 4, 8, 64, 1024, 1800]);
+}
+
+async fn world(exec: Option<Vec<String>>) -> (tempfile::TempDir, Arc<Alerts>) {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = Store::open(&dir.path().join("paas.db"), Sealer::new(&[7; 32])).await.expect("open");
+    let about = About { host: "box".to_owned(), install: "u".to_owned() };
+    (dir, Alerts::new(store, &AlertsConfig { webhook: None, exec }, about))
+}
+
+#[tokio::test]
+async fn a_state_is_told_once_until_it_is_over_and_a_named_occurrence_once_for_ever() {
+    let (_dir, alerts) = world(Some(vec!["/bin/true".to_owned()])).await;
+    let due = async || {
+        let mut all = Vec::new();
+        while let Some(m) = alerts.store.alert_message_due("exec", UnixMillis::now()).await.expect("due") {
+            alerts.store.alert_message_done(m.id).await.expect("done");
+            all.push(format!("{} {}", m.event, m.text));
+        }
+        all
+    };
+    for _ in 0..3 {
+        alerts.raise(Kind::DockerDown, "docker", "it is away", "start it").await;
+    }
+    assert_eq!(due().await, ["raised it is away"]);
+    alerts.clear(Kind::DockerDown, "docker", "it is back").await;
+    alerts.clear(Kind::DockerDown, "docker", "it is back").await;
+    alerts.raise(Kind::DockerDown, "docker", "away again", "start it").await;
+    assert_eq!(due().await, ["recovered it is back", "raised away again"]);
+
+    let failed = async |deploy: &str| alerts.raise_once(Kind::DeployFailed, "shop", deploy, deploy, "push").await;
+    failed("d1").await;
+    failed("d2").await;
+    failed("d1").await;
+    assert_eq!(due().await, ["raised d1", "raised d2"]);
+    let open: Vec<_> = alerts.list(0).await.expect("list").into_iter().map(|a| (a.kind, a.occurrence)).collect();
+    assert_eq!(open, [(Kind::DeployFailed, "d2".to_owned()), (Kind::DockerDown, String::new())]);
+    alerts.clear(Kind::DeployFailed, "shop", "d3 is live").await;
+    failed("d2").await;
+    assert_eq!(due().await, ["recovered d3 is live"], "a restart that looks at d2 again tells nobody");
+    alerts.raise(Kind::CrashLoop, "shop/web", "x", "y").await;
+    alerts.raise(Kind::CrashLoop, "shop-two/web", "x", "y").await;
+    alerts.forget(&AppName::parse("shop").expect("name")).await;
+    let left: Vec<_> = alerts.list(100).await.expect("list").into_iter().map(|a| a.subject).collect();
+    assert_eq!(left, ["shop-two/web", "docker", "docker"]);
+}
+
+#[tokio::test]
+async fn a_program_gets_the_message_and_says_by_its_code_whether_it_was_taken() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let to = dir.path().join("got").display().to_string();
+    program::run(&["/usr/bin/tee".to_owned(), to.clone()], "{\"a\":1}").await.expect("tee takes it");
+    assert_eq!(std::fs::read_to_string(to).expect("written"), "{\"a\":1}\n");
+    let complains = ["/bin/ls", "/does/not/exist"].map(str::to_owned);
+    let error = program::run(&complains, "").await.expect_err("it fails");
+    assert!(error.contains("/bin/ls") && error.contains("exit status: 2") && error.contains("does/not/exist"), "{error}");
+    assert!(program::run(&["/not/there".to_owned()], "").await.expect_err("none").contains("/not/there"));
+}

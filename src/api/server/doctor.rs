@@ -1,0 +1,86 @@
+//! `/doctor`: the findings about what only the daemon knows: the engine it talks to, its store, and the three views of what runs.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Server;
+use super::access::Who;
+use super::fail::Fail;
+use crate::api::types::doctor::{Finding, Findings, Level};
+use crate::docker::ContainerState;
+use crate::doctor::drift::{Live, Views};
+use crate::doctor::{self, drift, engine, host, look};
+use crate::model::access::Right;
+use crate::model::instance::Wanted;
+
+pub async fn doctor(State(server): State<Server>, who: Who) -> Result<Json<Findings>, Fail> {
+    who.must(Right::Administer, None)?;
+    let world = &server.world;
+    let asked = world.docker.engine().await;
+    let words = asked.as_ref().map_err(ToString::to_string);
+    let mut found = engine::judge(words.as_ref().map(|info| *info).map_err(String::as_str));
+    let folders: Vec<PathBuf> = [world.config.state_dir.clone()].into_iter().chain(asked.ok().map(|e| e.root_dir)).collect();
+    found.extend(look::disks(&folders).iter().flat_map(host::disk));
+    let check = world.store.check().await.map_err(|e| e.to_string());
+    found.push(drift::store(check.as_deref().map_err(String::as_str)));
+    match server.views().await {
+        Ok(views) => found.extend(drift::judge(&views)),
+        Err(e) => found.push(doctor::warning("routes", format!("what runs can't be compared: {e}"), "paas doctor (again)")),
+    }
+    found.extend(server.alerts_found().await);
+    Ok(Json(Findings::of(found.into_iter().map(shown).collect())))
+}
+
+impl Server {
+    async fn views(&self) -> Result<Views, Box<dyn std::error::Error + Send + Sync>> {
+        let world = &self.world;
+        let snapshot = world.store.snapshot_number().await?;
+        // Routes that are published right now are no drift: both are read close together, the store first.
+        let proxies = world.publisher.proxies.versions();
+        let containers = world.docker.list_ours().await?;
+        let targets = world.instances.dial.list().await?;
+        let rows = world.store.instances().await?;
+        let mut views = Views { snapshot, proxies, ..Views::default() };
+        for row in rows.iter().filter(|row| row.wanted == Wanted::Live) {
+            let name = world.instances.container_name(row);
+            let runs = containers.iter().any(|c| c.name == name && c.running);
+            let unreachable = runs && row.takes_requests() && !targets.contains(&row.id);
+            views.live.push(Live { name: format!("{} {}", row.app, row.label()), runs: Some(runs), unreachable });
+        }
+        let known: Vec<String> = rows.iter().map(|row| world.instances.container_name(row)).collect();
+        // A `run` or a release command has no row.
+        let one_off = |c: &ContainerState| matches!(c.labels.get("paas.process").map(String::as_str), Some("run" | "release"));
+        let strangers = containers.into_iter().filter(|c| !known.contains(&c.name) && !one_off(c));
+        views.unknown = strangers.map(|c| c.name).collect();
+        views.stale_targets = targets.iter().filter(|target| rows.iter().all(|row| row.id != **target)).count();
+        Ok(views)
+    }
+
+    async fn alerts_found(&self) -> Vec<doctor::Finding> {
+        let alerts = &self.world.alerts;
+        let mut found: Vec<doctor::Finding> = match alerts.list(0).await {
+            Ok(open) => open.into_iter().map(|a| doctor::warning("alerts", a.text, a.hint)).collect(),
+            Err(e) => vec![doctor::warning("alerts", format!("open alerts can't be read: {e}"), "paas alerts")],
+        };
+        found.push(if alerts.sinks().is_empty() {
+            let todo =
+                "set `webhook` or `exec` under [alerts] in /etc/paas/paas.toml, restart paas-daemon, then `paas alerts test`";
+            doctor::warning("alerts", "nobody is told when something goes wrong", todo)
+        } else {
+            doctor::ok("alerts", "somebody is told when something goes wrong; `paas alerts test` tries it")
+        });
+        found
+    }
+}
+
+/// A finding of the domain as the API gives it.
+pub fn shown(finding: doctor::Finding) -> Finding {
+    let level = match finding.level {
+        doctor::Level::Ok => Level::Ok,
+        doctor::Level::Warning => Level::Warning,
+        doctor::Level::Problem => Level::Problem,
+    };
+    Finding { level, area: finding.area, found: finding.found, todo: finding.todo }
+}

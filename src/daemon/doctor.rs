@@ -1,0 +1,140 @@
+//! `paas doctor`: what can be seen on the host, and what the daemon knows. It works as well when the daemon is dead, and says what it could not see.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::unistd::Uid;
+
+use crate::api::client::{Client, Transport};
+use crate::api::server::doctor::shown;
+use crate::api::types::doctor::{Finding, Findings, Level};
+use crate::cli;
+use crate::config::HostConfig;
+use crate::docker::Docker;
+use crate::doctor::{drift, engine, host, login, look, problem, running, warning};
+use crate::handover::supervise;
+use crate::store::Store;
+
+/// Its socket takes connections also while no daemon runs, as the supervisor keeps it; and an engine that hangs makes the daemon slow.
+const DAEMON_LIMIT: Duration = Duration::from_secs(25);
+
+/// What was typed.
+pub struct Ask<'a> {
+    pub config: &'a Path,
+    pub json: bool,
+    /// sshd's settings, if they are not the usual ones.
+    pub sshd_config: Option<&'a Path>,
+}
+
+/// Looks, tells, and gives the exit code: 1 if there is a problem.
+pub fn run(ask: &Ask<'_>) -> anyhow::Result<ExitCode> {
+    let config = HostConfig::load(ask.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let mut found: Vec<Finding> = on_the_host(&config, ask.sshd_config).into_iter().map(shown).collect();
+    found.extend(runtime.block_on(from_the_daemon(&config)));
+    let findings = Findings::of(found);
+    if ask.json {
+        cli::show(&serde_json::to_string(&findings).context("writing JSON")?)?;
+    } else {
+        tell(&findings)?;
+    }
+    Ok(if findings.problems > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn tell(findings: &Findings) -> anyhow::Result<()> {
+    let row = |f: &Finding| {
+        let level = match f.level {
+            Level::Ok => "ok",
+            Level::Warning => "warning",
+            Level::Problem => "PROBLEM",
+        };
+        vec![level.to_owned(), f.area.clone(), f.found.clone()]
+    };
+    let rows: Vec<_> = findings.findings.iter().map(row).collect();
+    for (line, finding) in
+        cli::table(&["", "AREA", "FOUND"], &rows).iter().zip(std::iter::once(None).chain(findings.findings.iter().map(Some)))
+    {
+        cli::show(line)?;
+        if let Some(finding) = finding.filter(|f| !f.todo.is_empty()) {
+            cli::show(&format!("         to do: {}", finding.todo))?;
+        }
+    }
+    cli::say(&format!("{} problems, {} warnings, {} ok", findings.problems, findings.warnings, findings.ok));
+    Ok(())
+}
+
+fn on_the_host(config: &HostConfig, sshd_config: Option<&Path>) -> Vec<crate::doctor::Finding> {
+    let mut found = Vec::new();
+    if !Uid::effective().is_root() {
+        let text = "not run as root: sshd's settings, some files and the holders of ports can't be seen";
+        found.push(warning("users", text, "sudo paas doctor"));
+    }
+    found.extend(running(config));
+    found.extend(host::clock(&look::clock(config)));
+    found.extend(look::ports::look(&addresses(config)).iter().map(host::port));
+    found.extend(host::kernel(&look::kernel()));
+    found.extend(login::users(config, &look::users(config)));
+    found.extend(login::rules(config).iter().map(|rule| login::file(rule, look::file(&rule.path).as_ref())));
+    if Uid::effective().is_root() {
+        let effective = look::sshd(&config.users.login, sshd_config);
+        found.extend(login::sshd(config, effective.as_deref().map_err(String::as_str)));
+    }
+    found.push(login::ssh_port(config.ssh.port, look::ssh_answers(config.ssh.port)));
+    found
+}
+
+/// Units, or the supervisor where it runs (a test or a laptop may have systemd too, and not use it).
+fn running(config: &HostConfig) -> Vec<crate::doctor::Finding> {
+    let status = supervise::Status::read(&config.run_dir);
+    let alive = status.as_ref().is_some_and(|s| Path::new(&format!("/proc/{}", s.pid)).exists());
+    if look::systemd_runs() && !alive { running::units(&look::units()) } else { running::supervisor(status.as_ref(), alive) }
+}
+
+/// Where the proxy should listen; the supervisor tells what became of port 0.
+fn addresses(config: &HostConfig) -> Vec<SocketAddr> {
+    let told = std::fs::read(config.run_dir.join("listening.json")).ok();
+    let told = told.and_then(|text| serde_json::from_slice::<std::collections::BTreeMap<String, Vec<SocketAddr>>>(&text).ok());
+    let open = |address: &SocketAddr| address.port() == 0;
+    match told.and_then(|mut all| all.remove("http")) {
+        Some(all) if config.proxy.listen.iter().any(open) => all,
+        _ => config.proxy.listen.iter().filter(|a| !open(a)).copied().collect(),
+    }
+}
+
+/// The daemon's own findings, by one call; without a daemon as much of them as can be had.
+async fn from_the_daemon(config: &HostConfig) -> Vec<Finding> {
+    let client = Client::new(Transport::socket(&config.api_socket()));
+    let answer = match tokio::time::timeout(DAEMON_LIMIT, client.doctor()).await {
+        Ok(answer) => answer.map_err(|e| e.to_string()),
+        Err(_) => Err(format!("nothing came within {} s", DAEMON_LIMIT.as_secs())),
+    };
+    match answer {
+        Ok(findings) => findings.findings,
+        Err(e) => {
+            let todo = "systemctl restart paas-daemon; journalctl -u paas-daemon -n 50 (without systemd: `paas up`)";
+            let mut found = vec![problem("processes", format!("the daemon does not answer: {e}"), todo)];
+            found.extend(without_the_daemon(config).await);
+            found.push(warning(
+                "routes",
+                "store, routes and Docker were not compared: only the daemon can",
+                "paas doctor, once it runs",
+            ));
+            found.into_iter().map(shown).collect()
+        }
+    }
+}
+
+async fn without_the_daemon(config: &HostConfig) -> Vec<crate::doctor::Finding> {
+    let docker = Docker::new(&config.docker.socket, "");
+    let asked = docker.engine().await;
+    let words = asked.as_ref().map_err(ToString::to_string);
+    let mut found = engine::judge(words.as_ref().map(|info| *info).map_err(String::as_str));
+    let folders: Vec<PathBuf> = [config.state_dir.clone()].into_iter().chain(asked.ok().map(|e| e.root_dir)).collect();
+    found.extend(look::disks(&folders).iter().flat_map(host::disk));
+    let check = Store::check_file(&config.db()).await.map_err(|e| e.to_string());
+    found.push(drift::store(check.as_deref().map_err(String::as_str)));
+    found
+}

@@ -1,0 +1,167 @@
+//! Looks after what the installation stands on, and raises or clears the alerts about it. The verdicts are `alerts::judge`'s.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::alerts::judge::{Ends, Patience, Verdict, disk};
+use crate::deploys::world::World;
+use crate::instances::link::Change;
+use crate::model::alert::Kind;
+use crate::model::instance::Wanted;
+use crate::names::InstanceId;
+use crate::wire::init::EndReport;
+
+/// Between looks.
+const POLL: Duration = Duration::from_secs(5);
+/// A role that is started again is back within a second; an engine that is restarted takes some.
+const ROLE_LIMIT: Duration = Duration::from_secs(10);
+const ENGINE_LIMIT: Duration = Duration::from_secs(15);
+
+struct Watch {
+    world: Arc<World>,
+    docker: Patience,
+    proxy: Patience,
+    dialer: Patience,
+    ends: Ends,
+    /// The engine's folder, asked once.
+    docker_root: Option<PathBuf>,
+}
+
+/// Watches until the daemon stops. Cancel-safe: yes; every look stands for itself.
+pub async fn watch(world: Arc<World>) {
+    let mut stopping = world.crew.stopping();
+    let mut changes = world.instances.links.subscribe();
+    let now = Instant::now();
+    let mut watch = Watch {
+        docker: Patience::new(ENGINE_LIMIT),
+        proxy: Patience::new(ROLE_LIMIT),
+        dialer: Patience::new(ROLE_LIMIT),
+        ends: Ends::new(now),
+        docker_root: None,
+        world,
+    };
+    let mut ticks = tokio::time::interval(POLL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stopping.changed() => return,
+            _ = ticks.tick() => watch.look().await,
+            change = changes.recv() => match change {
+                Ok((instance, Change::Ended(report))) => watch.ended(instance, &report).await,
+                // Some were missed: the next ends of a loop count as well.
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+impl Watch {
+    async fn look(&mut self) {
+        self.roles().await;
+        self.disks().await;
+        self.calm_down().await;
+    }
+
+    async fn roles(&mut self) {
+        let alerts = &self.world.alerts;
+        let engine = self.world.docker.answers().await;
+        match self.docker.look(engine.is_ok(), Instant::now()) {
+            Verdict::Raise => {
+                let why = engine.err().map(|e| e.to_string()).unwrap_or_default();
+                let text = format!("Docker does not answer: {why}; apps that run go on, deploys wait");
+                alerts.raise(Kind::DockerDown, "docker", &text, "systemctl start docker").await;
+            }
+            Verdict::Clear => alerts.clear(Kind::DockerDown, "docker", "Docker answers again").await,
+            Verdict::Keep => {}
+        }
+        let proxies = self.world.publisher.proxies.connected();
+        match self.proxy.look(proxies > 0, Instant::now()) {
+            Verdict::Raise => {
+                let text = "no proxy is connected to the daemon: requests may be refused, and routes do not change";
+                alerts.raise(Kind::RoleDown, "proxy", text, "systemctl restart paas-proxy (or `paas up`)").await;
+            }
+            Verdict::Clear => alerts.clear(Kind::RoleDown, "proxy", "a proxy is connected again").await,
+            Verdict::Keep => {}
+        }
+        let dialer = self.world.instances.dial.list().await;
+        match self.dialer.look(dialer.is_ok(), Instant::now()) {
+            Verdict::Raise => {
+                let why = dialer.err().map(|e| e.to_string()).unwrap_or_default();
+                let text = format!("the dialer does not answer: {why}; no new connection reaches an app");
+                alerts.raise(Kind::RoleDown, "dialer", &text, "systemctl restart paas-dialer (or `paas up`)").await;
+            }
+            Verdict::Clear => alerts.clear(Kind::RoleDown, "dialer", "the dialer answers again").await,
+            Verdict::Keep => {}
+        }
+    }
+
+    async fn disks(&mut self) {
+        if self.docker_root.is_none() {
+            self.docker_root = self.world.docker.engine().await.ok().map(|engine| engine.root_dir);
+        }
+        // By device: one disk is one alert, under the name of the first folder on it.
+        let mut disks = BTreeMap::new();
+        for folder in [Some(&self.world.config.state_dir), self.docker_root.as_ref()].into_iter().flatten() {
+            if let Ok(device) = std::fs::metadata(folder).map(|m| m.dev()) {
+                disks.entry(device).or_insert_with(|| folder.clone());
+            }
+        }
+        for folder in disks.values() {
+            let Ok(fs) = nix::sys::statvfs::statvfs(folder) else { continue };
+            let unit = fs.fragment_size();
+            let (free, total) = (fs.blocks_available() * unit, fs.blocks() * unit);
+            let subject = folder.display().to_string();
+            let mib = |bytes: u64| bytes >> 20;
+            match disk(free, total) {
+                Verdict::Raise => {
+                    let text = format!("the disk of {subject} has {} MiB free of {} MiB", mib(free), mib(total));
+                    let hint = "make room: `docker image prune`, old logs, larger disk; `df -h` shows the disks";
+                    self.world.alerts.raise(Kind::DiskLow, &subject, &text, hint).await;
+                }
+                Verdict::Clear => {
+                    let text = format!("the disk of {subject} has {} MiB free again", mib(free));
+                    self.world.alerts.clear(Kind::DiskLow, &subject, &text).await;
+                }
+                Verdict::Keep => {}
+            }
+        }
+    }
+
+    /// An app ended by itself. Those of a deploy that is not live yet are the deploy's own story.
+    async fn ended(&mut self, id: InstanceId, report: &EndReport) {
+        let Ok(Some(row)) = self.world.store.instance(id).await else { return };
+        if row.wanted != Wanted::Live {
+            return;
+        }
+        let subject = format!("{}/{}", row.app, row.process);
+        let looping = self.ends.ended(&subject, Instant::now());
+        let hint = format!("paas logs -a {} -p {}", row.app, row.process);
+        if report.out_of_memory {
+            let text = format!("{subject} {}", report.summary());
+            let hint = format!("raise `memory` of [processes.{}] in paas.toml, or find the leak: {hint}", row.process);
+            self.world.alerts.raise(Kind::OutOfMemory, &subject, &text, &hint).await;
+        }
+        if let Some(times) = looping {
+            let text = format!("{subject} ended {times} times within 10 minutes; the last time it {}", report.summary());
+            self.world.alerts.raise(Kind::CrashLoop, &subject, &text, &hint).await;
+        }
+    }
+
+    /// Ends the alerts of processes that have been quiet for long enough.
+    async fn calm_down(&mut self) {
+        let now = Instant::now();
+        self.ends.tidy(now);
+        for alert in self.world.alerts.list(0).await.unwrap_or_default() {
+            if matches!(alert.kind, Kind::CrashLoop | Kind::OutOfMemory) && self.ends.is_calm(&alert.subject, now) {
+                let text = format!("{} has run for 10 minutes without an end", alert.subject);
+                self.world.alerts.clear(alert.kind, &alert.subject, &text).await;
+            }
+        }
+    }
+}

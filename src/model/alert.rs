@@ -1,0 +1,74 @@
+//! An alert: one thing that somebody should know now, raised once and cleared when it is over.
+
+use crate::base::clock::UnixMillis;
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A disk that paas needs has less free than its reserve.
+    DiskLow,
+    /// An instance ends again and again soon after its start.
+    CrashLoop,
+    /// The kernel killed an app because it used more memory than its limit.
+    OutOfMemory,
+    DeployFailed,
+    /// The engine does not answer.
+    DockerDown,
+    /// Daemon, proxy or dialer.
+    RoleDown,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 6] =
+        [Kind::DiskLow, Kind::CrashLoop, Kind::OutOfMemory, Kind::DeployFailed, Kind::DockerDown, Kind::RoleDown];
+
+    /// The word in rows, in JSON and in what receivers are sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::DiskLow => "disk_low",
+            Kind::CrashLoop => "crash_loop",
+            Kind::OutOfMemory => "out_of_memory",
+            Kind::DeployFailed => "deploy_failed",
+            Kind::DockerDown => "docker_down",
+            Kind::RoleDown => "role_down",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == text)
+    }
+}
+
+/// One alert as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    pub id: i64,
+    pub kind: Kind,
+    /// What it is about: `docker`, `proxy`, a path, `shop`, `shop/web`.
+    pub subject: String,
+    /// Which one of several in a row: the deploy's id. Empty for a state that is either there or not.
+    pub occurrence: String,
+    /// One line: what is.
+    pub text: String,
+    /// One line: what to do.
+    pub hint: String,
+    pub raised_at: UnixMillis,
+    /// None: open.
+    pub cleared_at: Option<UnixMillis>,
+}
+
+/// What a receiver is told of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Raised,
+    Recovered,
+}
+
+impl Event {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Event::Raised => "raised",
+            Event::Recovered => "recovered",
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What somebody should know is told once, to everyone that the host config names, and told again when it is over.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto};
+
+use crate::support::{World, eventually, run};
+
+/// A receiver on this machine: keeps every body, and answers with the statuses it is given, 200 after them.
+struct Receiver {
+    address: SocketAddr,
+    got: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Receiver {
+    fn start(statuses: &'static [u16], tls: Option<Arc<ServerConfig>>) -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        let got: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = Arc::clone(&got);
+        std::thread::spawn(move || {
+            let mut statuses = statuses.iter();
+            for stream in listener.incoming().flatten() {
+                let status = *statuses.next().unwrap_or(&200);
+                let body = match &tls {
+                    Some(config) => {
+                        let tls = ServerConnection::new(Arc::clone(config)).expect("a good configuration");
+                        serve(StreamOwned::new(tls, stream), status)
+                    }
+                    None => serve(stream, status),
+                };
+                if let (Ok(body), 200) = (body, status) {
+                    kept.lock().expect("lock").push(serde_json::from_str(&body).expect("a message is JSON"));
+                }
+            }
+        });
+        Receiver { address, got }
+    }
+
+    /// `kind subject event` of every message that was taken, in their order.
+    fn told(&self) -> Vec<String> {
+        let word = |m: &Value, key: &str| m[key].as_str().unwrap_or_default().to_owned();
+        let got = self.got.lock().expect("lock");
+        got.iter().map(|m| format!("{} {} {}", word(m, "kind"), word(m, "subject"), word(m, "event"))).collect()
+    }
+
+    #[track_caller]
+    fn waits_for(&self, wanted: &str, limit: u64) -> Value {
+        eventually(wanted, Duration::from_secs(limit), || {
+            let at = self.told().iter().position(|told| told == wanted)?;
+            Some(self.got.lock().expect("lock")[at].clone())
+        })
+    }
+}
+
+/// Reads one request and answers it; gives the body.
+fn serve(mut stream: impl Read + Write, status: u16) -> std::io::Result<String> {
+    let mut got = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&got).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                stream.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes())?;
+                stream.flush()?;
+                return Ok(body.to_owned());
+            }
+        }
+        match stream.read(&mut piece)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => got.extend_from_slice(&piece[..n]),
+        }
+    }
+}
+
+#[test]
+fn a_failed_deploy_is_told_once_and_its_end_too_also_over_a_restart_and_a_receiver_that_is_away() {
+    // The first try meets an error, so the message has to be tried again.
+    let receiver = Receiver::start(&[503], None);
+    let file = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("a mode can be set");
+    let kept = file.path().join("kept");
+    let more = format!(
+        "[alerts]\nwebhook = \"http://{}/hook?t=s3cr3t\"\nexec = [\"/usr/bin/tee\", \"-a\", \"{}\"]\n",
+        receiver.address,
+        kept.display()
+    );
+    let w = World::start_with(&more, &[]);
+    let (app, repo) = w.live("alarm", "one");
+    repo.write("mode", "exit=4").release("two");
+
+    assert_ne!(w.push(&repo, &app).code, 0);
+
+    let message = receiver.waits_for(&format!("deploy_failed {app} raised"), 20);
+    let text = message["text"].as_str().unwrap_or_default();
+    assert!(text.contains("exited with code 4") || text.contains("code 4"), "{message}");
+    assert!(text.contains("v1 still serves") && !message["hint"].as_str().unwrap_or_default().is_empty(), "{message}");
+    assert_eq!(message["version"], 1);
+    let open = w.paas(&["alerts", "list", "--json"]).ok().json();
+    assert_eq!((open[0]["kind"].as_str(), open[0]["cleared_at"].as_i64()), (Some("deploy_failed"), None), "{open}");
+    w.paas(&["status"]).ok().says(&["1 open", "1 serving", &format!("of {app} failed")]);
+
+    w.kill("daemon");
+    w.serves(&app, "one");
+    repo.write("mode", "").release("three");
+    w.push(&repo, &app).ok();
+    receiver.waits_for(&format!("deploy_failed {app} recovered"), 20);
+
+    let told = receiver.told();
+    let of_app: Vec<_> = told.iter().filter(|t| t.starts_with("deploy_failed")).collect();
+    assert_eq!(of_app, [&format!("deploy_failed {app} raised"), &format!("deploy_failed {app} recovered")], "each once");
+    let to_program = eventually("the program has both", Duration::from_secs(10), || {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        (text.matches("deploy_failed").count() >= 2).then_some(text)
+    });
+    assert_eq!(to_program.matches("deploy_failed").count(), 2, "{to_program}");
+    assert!(!w.logs_of_roles().contains("s3cr3t"), "the webhook's address is in the log\n{}", w.logs_of_roles());
+    w.paas(&["alerts"]).ok().says(&["deploy_failed", &app]);
+    w.paas(&["alerts", "test"]).ok().says(&["webhook: took the message", "exec: took the message"]);
+    receiver.waits_for("test  test", 5);
+}
+
+#[test]
+fn a_role_that_stays_away_is_told_and_so_is_its_return() {
+    let receiver = Receiver::start(&[], None);
+    let w = World::start_with(&format!("[alerts]\nwebhook = \"http://{}/\"\n", receiver.address), &[]);
+    let signal = |name: &str, pid: u32| {
+        run(Command::new("kill").args([name, &pid.to_string()]), b"", Duration::from_secs(5)).ok();
+    };
+    let dialer = eventually("the dialer", Duration::from_secs(10), || w.pid_of("dialer"));
+
+    // Stopped, it is there and answers nobody: no supervisor helps.
+    signal("-STOP", dialer);
+    let message = receiver.waits_for("role_down dialer raised", 60);
+    signal("-CONT", dialer);
+
+    assert!(message["hint"].as_str().unwrap_or_default().contains("dialer"), "{message}");
+    receiver.waits_for("role_down dialer recovered", 30);
+    assert_eq!(receiver.told().len(), 2, "{:?}", receiver.told());
+}
+
+#[test]
+fn a_webhook_by_tls_is_trusted_only_if_the_host_trusts_its_certificate() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    certificate(&cert, &key);
+    // Daemons run as another user.
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode can be set");
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(&cert).expect("a certificate")],
+            PrivateKeyDer::from_pem_file(&key).expect("a key"),
+        )
+        .expect("they belong together");
+    let receiver = Receiver::start(&[], Some(Arc::new(config)));
+    let more = format!("[alerts]\nwebhook = \"https://{}/\"\n", receiver.address);
+    let trusting = cert.display().to_string();
+
+    let w = World::start_with(&more, &[("SSL_CERT_FILE", &trusting)]);
+    w.paas(&["alerts", "test"]).ok().says(&["took the message"]);
+    receiver.waits_for("test  test", 5);
+    drop(w);
+    let w = World::start_with(&more, &[]);
+    w.paas(&["alerts", "test"]).fails(1).says(&["NOT delivered", "certificate"]);
+    assert_eq!(receiver.told().len(), 1);
+}
+
+#[test]
+fn without_a_receiver_a_test_says_what_to_set() {
+    let w = World::shared("alerts");
+    w.paas(&["alerts", "test"]).fails(1).says(&["webhook", "[alerts]"]);
+    w.add_key("limited", &["--app", "shop"]).ok();
+    assert_ne!(w.ssh("limited", &["alerts", "list"], b"").code, 0, "alerts are for administrators");
+}
+
+/// A certificate of 127.0.0.1 that vouches for itself.
+fn certificate(cert: &Path, key: &Path) {
+    let mut command = Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=x",
+    ]);
+    command.args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]);
+    command.arg("-out").arg(cert).arg("-keyout").arg(key);
+    run(&mut command, b"", Duration::from_secs(20)).ok();
+}
