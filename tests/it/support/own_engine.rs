@@ -128,6 +128,17 @@ impl OwnEngine {
         self.signal("-CONT");
     }
 
+    /// Answers again, whatever was done to it: for what cleans up after a test that failed.
+    pub fn bring_back(&self) {
+        let running = self.dockerd.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some();
+        if running {
+            self.thaw()
+        } else {
+            self.begin_dockerd()
+        }
+        until(Duration::from_secs(30), || (self.docker(&["version"]).code == 0).then_some(()));
+    }
+
     /// Stops and starts; gives the moment in which it answered again.
     #[track_caller]
     pub fn restart(&self) -> Instant {

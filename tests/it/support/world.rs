@@ -330,6 +330,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
+        if let Some(engine) = self.engine.as_ref().filter(|_| failed) {
+            engine.bring_back();
+        }
         let left = self.finish();
         let config = self.config.display().to_string();
         for (pid, _) in processes().into_iter().filter(|(_, argv)| argv.contains(&config)) {
