@@ -5,12 +5,18 @@
 //! and the beginning of a new one are exact, whatever the delay of reports, because the proxy tells the two sides of a close apart.
 //! What an instance did in its whole life goes to `answered` of the deploy that made it: these add up to what clients counted.
 
+use std::time::Duration;
+
 use crate::deploys::world::World;
 use crate::model::deploy::RequestCounts;
 use crate::model::instance::{Instance, Wanted};
 use crate::names::{DeployId, InstanceId};
 use crate::store::InstanceCounts;
 use crate::wire::proxy::TargetCounts;
+
+/// What is known of the new instances is as old as the proxies' last report (every 100 ms), and requests that were held go on in the first
+/// moment after the change: a window that closes at once would miss both.
+const LAST_REPORTS: Duration = Duration::from_millis(500);
 
 impl World {
     /// To be called before targets are closed or go on serving under a new deploy: what they did until now is not the deploy's. Those that
@@ -37,6 +43,9 @@ impl World {
     /// Adds what a retired instance did to the deploys that it belongs to, once, when nothing is in flight at it any more.
     pub(super) async fn count_in(&self, row: &Instance) {
         let Some(by) = row.retired_by else { return };
+        if row.takes_requests() {
+            tokio::time::sleep(LAST_REPORTS).await;
+        }
         // Instances that retire at once take turns: the last one closes the window.
         let _turn = self.counts_turn.lock().await;
         let now = self.publisher.proxies.counts(row.id);
