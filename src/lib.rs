@@ -32,6 +32,8 @@ pub mod builds; // source → image
 #[cfg(feature = "server")]
 pub mod deploys;
 #[cfg(feature = "server")]
+pub mod disk; // what takes space, and what may begin
+#[cfg(feature = "server")]
 pub mod git; // repositories, keys, the push
 #[cfg(feature = "server")]
 pub mod instances; // one container: create, gate, link to its init, stop

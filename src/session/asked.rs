@@ -32,6 +32,7 @@ pub const VERBS: &[&str] = &[
     "config",
     "deploy",
     "deploys",
+    "disk",
     "domains",
     "exec",
     "help",

@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "manifest", "model"],
     &["handover", "wire"],
     &["store", "docker", "proxy", "dialer", "init"],
-    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "deploys"],
+    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "disk", "deploys"],
     &["api"],
     &["daemon"],
 ];
@@ -31,6 +31,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("deploys", "tasks"),
     ("deploys", "git"),
     ("deploys", "logs"),
+    ("deploys", "disk"), // nothing begins on a disk that is too full
     ("builds", "git"),
     ("routes", "logs"), // access lines
     ("tasks", "logs"),

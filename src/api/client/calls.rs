@@ -12,6 +12,7 @@ use super::{Body, Client, ClientError, Events, json_body, nothing};
 use crate::api::types::apps::{App, Destroyed, NewApp};
 use crate::api::types::config::{ConfigPatch, ConfigValues};
 use crate::api::types::deploys::{Deploy, DeployEvent, DeployInfo, NewDeploy};
+use crate::api::types::disk::Disk;
 use crate::api::types::domains::{Domain, NewDomain};
 use crate::api::types::git::{PushEvent, PushRequest, Session, SessionRequest};
 use crate::api::types::keys::{Key, NewKey};
@@ -33,6 +34,10 @@ impl Client {
 
     pub async fn status(&self) -> Answer<Status> {
         self.json(Method::GET, "/status", nothing()).await
+    }
+
+    pub async fn disk(&self) -> Answer<Disk> {
+        self.json(Method::GET, "/disk", nothing()).await
     }
 
     pub async fn apps(&self) -> Answer<Vec<App>> {

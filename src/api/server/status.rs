@@ -9,9 +9,11 @@ use super::Server;
 use super::access::Who;
 use super::fail::Fail;
 use crate::api::types::status::{API_VERSION, Memory, Part, Problem, Status, Version};
+use crate::base::size::bytes;
 use crate::docker::Docker;
 use crate::instances::memory;
 use crate::model::access::Right;
+use crate::model::disk::Space;
 use crate::model::instance::Wanted;
 
 pub async fn version(_: Who) -> Json<Version> {
@@ -40,6 +42,12 @@ fn hint(part: &str) -> Option<String> {
     (part == "Docker").then(|| text.to_owned())
 }
 
+fn full(space: &Space) -> Problem {
+    let (path, free, reserve) = (space.path.display(), bytes(space.free), bytes(space.reserve));
+    let what = format!("the disk: `{path}` ({}) has {free} free, less than the reserve of {reserve}", space.names());
+    Problem { what, hint: Some("`paas disk` shows what uses it; pushes and builds are refused until there is room".to_owned()) }
+}
+
 pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Status>, Fail> {
     who.must(Right::Administer, None)?;
     let world = &server.world;
@@ -53,11 +61,12 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
         Ok(targets) => Part { ok: true, detail: format!("{} targets", targets.len()) },
         Err(e) => Part { ok: false, detail: e.to_string() },
     };
-    let problems = [("Docker", &docker), ("the proxy", &proxy), ("the dialer", &dialer)]
+    let mut problems: Vec<Problem> = [("Docker", &docker), ("the proxy", &proxy), ("the dialer", &dialer)]
         .into_iter()
         .filter(|(_, part)| !part.ok)
         .map(|(name, part)| Problem { what: format!("{name}: {}", part.detail), hint: hint(name) })
         .collect();
+    problems.extend(world.disk.spaces().await.iter().filter(|space| space.is_below_reserve()).map(full));
     let rows = world.store.instances().await?;
     let live: Vec<_> = rows.iter().filter(|i| i.wanted == Wanted::Live).collect();
     let promised = world.config.limits.memory * live.len() as u64;

@@ -5,6 +5,7 @@
 pub mod apps;
 pub mod config;
 pub mod deploys;
+pub mod disk;
 pub mod domains;
 pub mod git;
 pub mod keys;

@@ -16,6 +16,7 @@ mod check;
 mod config;
 mod deploy;
 mod deploys;
+mod disk;
 mod domains;
 #[cfg(feature = "server")]
 mod drill;
@@ -50,6 +51,7 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Exec(args) => exec::run(context, args).await,
         Verb::Domains { act } => domains::run(context, act).await,
         Verb::Keys { act } => keys::run(context, act).await,
+        Verb::Disk => disk::run(context).await,
         Verb::Status => status::run(context).await,
         #[cfg(feature = "server")]
         Verb::Drill(args) => drill::run(context, args).await,
