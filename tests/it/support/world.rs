@@ -59,12 +59,7 @@ impl World {
         World::launch(None, more, &[], mount)
     }
 
-    fn launch(
-        engine: Option<OwnEngine>,
-        more: &str,
-        env: &[(&str, &str)],
-        mount: impl FnOnce(&Path) -> Vec<SmallDisk>,
-    ) -> World {
+    fn launch(engine: Option<OwnEngine>, more: &str, env: &[(&str, &str)], mount: impl FnOnce(&Path) -> Vec<SmallDisk>) -> World {
         require_machine();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Short, because the path of a Unix socket may have 107 bytes.
