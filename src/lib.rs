@@ -33,6 +33,7 @@ pub mod alerts; // what somebody should know, told once
 pub mod builds; // source → image
 #[cfg(feature = "server")]
 pub mod deploys;
+pub mod disk; // what takes space, and what may begin
 #[cfg(feature = "server")]
 pub mod doctor; // what an operator would look at on a host
 #[cfg(feature = "server")]

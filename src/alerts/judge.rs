@@ -41,14 +41,9 @@ impl Patience {
     }
 }
 
-/// What a disk must keep free: 5 %, and 1 GiB at least, but never more than a tenth of a small disk.
-pub fn reserve(total: u64) -> u64 {
-    (total / 20).max(1 << 30).min((total / 10).max(total / 20))
-}
-
-/// Bytes of a file system → verdict. It is over only with a fifth more than the reserve, so that an alert does not flutter.
-pub fn disk(free: u64, total: u64) -> Verdict {
-    let reserve = reserve(total);
+/// Free bytes of a file system and its reserve → verdict. It is over only with a fifth more than the reserve, so that an alert does not
+/// flutter.
+pub fn disk(free: u64, reserve: u64) -> Verdict {
     if free < reserve {
         Verdict::Raise
     } else if free >= reserve + reserve / 5 {

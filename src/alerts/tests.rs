@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::judge::{Ends, Patience, Verdict, disk, reserve};
+use super::judge::{Ends, Patience, Verdict, disk};
 use super::*;
 use crate::store::Sealer;
 
@@ -22,10 +22,9 @@ fn who_is_away_for_a_moment_is_not_told_of_and_who_stays_away_is_told_of_once() 
 #[test]
 fn a_disk_is_low_below_its_reserve_and_fine_only_well_above_it() {
     let gib = 1_u64 << 30;
-    assert_eq!([reserve(100 * gib), reserve(15 * gib), reserve(5 * gib)], [5 * gib, gib, gib / 2]);
-    assert_eq!(disk(4 * gib, 100 * gib), Verdict::Raise);
-    assert_eq!(disk(5 * gib, 100 * gib), Verdict::Keep);
-    assert_eq!(disk(6 * gib, 100 * gib), Verdict::Clear);
+    assert_eq!(disk(4 * gib, 5 * gib), Verdict::Raise);
+    assert_eq!(disk(5 * gib, 5 * gib), Verdict::Keep);
+    assert_eq!(disk(6 * gib, 5 * gib), Verdict::Clear);
 }
 
 #[test]

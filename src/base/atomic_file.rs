@@ -20,6 +20,14 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// The same, unless the file says this already: a start on a full disk must not fail for what is there.
+pub fn write_if_other(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|now| now == bytes) {
+        return Ok(());
+    }
+    write(path, bytes, mode)
+}
+
 fn write_beside(beside: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let _ = fs::remove_file(beside);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(beside)?;

@@ -1,7 +1,7 @@
 //! Small tools that know nothing of paas.
 //!
 //! Owns: the clock, the host's accounts, durable files, secrets in memory, back-off, the registry of crash points, reading TOML with good
-//! errors, nearest words.
+//! errors, nearest words, sizes and filesystems.
 //! Uses: std (and `libc`-free crates) only.
 //! Never: imports another room.
 
@@ -10,7 +10,10 @@ pub mod atomic_file;
 pub mod backoff;
 pub mod clock;
 pub mod crash;
+#[cfg(feature = "server")]
+pub mod filesystem;
 pub mod nearest;
 pub mod secret;
+pub mod size;
 pub mod toml_file;
 pub mod version;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::docker::DockerError;
+use crate::docker::{DockerError, is_no_space};
+use crate::model::disk::Full;
 
 /// What went wrong. `to_string` is the sentence, `hint` the next thing to do, `last_lines` what the failing step printed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,8 @@ impl BuildError {
             BuildError::TooLong { .. } => {
                 Some("raise `[build] timeout` in the host config, or make the build shorter".to_owned())
             }
+            BuildError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Some(Full::HINT.to_owned()),
+            BuildError::Docker(error) if is_no_space(&error.to_string()) => Some(Full::HINT.to_owned()),
             BuildError::Io { .. } | BuildError::Cancelled | BuildError::Docker(_) => None,
         }
     }

@@ -4,6 +4,8 @@ use super::dockerfile::line_of;
 use super::error::BuildError;
 use super::lines::{Mask, Teller, shown_step};
 use crate::docker::buildkit::{FailedStep, SolveError};
+use crate::docker::is_no_space;
+use crate::model::disk::Full;
 
 /// What BuildKit calls looking for the image of a FROM; what follows is the reference.
 const FROM_STEP: &str = "[internal] load metadata for ";
@@ -110,6 +112,9 @@ fn tidy(reference: &str) -> &str {
 }
 
 fn by_exit_code(step: &FailedStep) -> Option<String> {
+    if is_no_space(&step.error) || step.last_lines.iter().any(|line| is_no_space(line)) {
+        return Some(format!("the disk of the Docker engine is full: {}", Full::HINT));
+    }
     match step.exit_code {
         // 128 + SIGKILL
         Some(137) => Some("it was killed: most likely the server ran out of memory".to_owned()),

@@ -1,19 +1,15 @@
-//! Giving disk space back, and refusing a build that cannot fit.
+//! Giving disk space back.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::error::BuildError;
-use super::run::{BuildRequest, Builder};
+use super::run::Builder;
 use crate::docker::DockerError;
 use crate::names::AppName;
 
-/// Build cache that may stay; the engine frees what was not used for longest.
-const CACHE_BYTES: u64 = 20 << 30;
 /// Asking the engine to prune reads its whole cache list; deploys come more often than it grows.
-const CACHE_PAUSE: Duration = Duration::from_secs(3600);
-/// What must be free beside the source itself, so that a build does not fill the disk under running apps.
-const RESERVE_BYTES: u64 = 1 << 30;
+const CACHE_PAUSE: Duration = Duration::from_secs(600);
 
 impl Builder {
     /// Removes the app's images (by our tags) that are not in `keep`, and bounds the build cache. Images that a container uses stay. An
@@ -32,9 +28,16 @@ impl Builder {
             due
         };
         if due {
-            let freed = self.docker.prune_build_cache(CACHE_BYTES).await?;
-            tracing::debug!(freed, "the build cache was bounded");
+            self.prune_cache().await?;
         }
+        Ok(())
+    }
+
+    /// Bounds the build cache now; the engine frees what was not used for longest. It is the cache of the whole engine: a record does not
+    /// say whose build made it, so no app has a share of its own.
+    pub async fn prune_cache(&self) -> Result<(), BuildError> {
+        let freed = self.docker.prune_build_cache(self.config.build.cache_limit).await?;
+        tracing::debug!(freed, "the build cache was bounded");
         Ok(())
     }
 
@@ -57,21 +60,5 @@ impl Builder {
             }
         }
         Ok(())
-    }
-
-    /// Refuses a build when the engine's disk has less than the source's size and a reserve left.
-    pub(super) async fn refuse_full_disk(&self, request: &BuildRequest<'_>) -> Result<(), BuildError> {
-        let root = self.docker.engine().await?.root_dir;
-        let source = tokio::fs::metadata(&request.source).await.map_or(0, |m| m.len());
-        // An engine elsewhere, or a folder that we may not even look at: nothing is known, so nothing is refused.
-        let Ok(disk) = nix::sys::statvfs::statvfs(&root) else { return Ok(()) };
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        if free >= RESERVE_BYTES + source * 3 {
-            return Ok(());
-        }
-        Err(BuildError::Unfit {
-            why: format!("the disk of the Docker engine has {} MiB left, which is too little for a build", free >> 20),
-            hint: "free some: `docker system df` shows what takes it".to_owned(),
-        })
     }
 }

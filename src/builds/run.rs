@@ -20,11 +20,13 @@ use super::lines::{BuildLine, Lines, Mask, Teller, say};
 use super::source::{self, SourceLimits, SourceSummary, SourceTree};
 use super::stack::{Stack, bad_template};
 use super::template::render;
+use crate::base::filesystem::Filesystem;
 use crate::base::secret::Secret;
 use crate::config::HostConfig;
 use crate::docker::buildkit::{SolveError, SolveJob, Solved, StepEvent};
 use crate::docker::{Docker, labels};
 use crate::manifest::{CommandLine, Manifest};
+use crate::model::disk;
 use crate::names::{AppName, CommitSha, DeployId, ProcessName};
 
 /// Builds for one installation. Cheap to clone.
@@ -88,7 +90,13 @@ impl Builder {
         to: &std::path::Path,
         strip: bool,
     ) -> Result<SourceSummary, BuildError> {
-        let limits = SourceLimits { bytes: self.config.limits.source_bytes, files: self.config.limits.source_files };
+        let folder = to.parent().unwrap_or(to);
+        let total = Filesystem::of(folder).map_or(0, |fs| fs.total);
+        let limits = SourceLimits {
+            bytes: self.config.limits.source_bytes,
+            files: self.config.limits.source_files,
+            keep_free: disk::reserve(self.config.limits.disk_reserve, total),
+        };
         source::receive(from, to, strip, limits).await
     }
 
@@ -136,7 +144,6 @@ impl Builder {
         });
         let (tree, packs) = looked.await.map_err(|e| BuildError::Archive { why: e.to_string() })??;
         let choice = detect::choose(&tree, &request.manifest.build, &packs)?;
-        self.refuse_full_disk(request).await?;
         if !choice.also.is_empty() {
             let text = format!(
                 "this also looks like {}; name the one you mean in paas.toml: [build] buildpack = \"…\"",

@@ -91,6 +91,8 @@ pub enum Verb {
         #[command(subcommand)]
         act: Option<AlertsAct>,
     },
+    /// Show what takes disk space on the server, and how much is left
+    Disk,
     /// Take daemon, dialer, proxy and an instance away under counted traffic, and say what that did to requests
     #[cfg(feature = "server")]
     Drill(DrillArgs),

@@ -5,6 +5,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+pub use crate::base::size::bytes;
+
 /// What this process prints to.
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
@@ -165,19 +167,4 @@ pub fn ago(since: std::time::Duration) -> String {
         s @ 3_600..172_800 => format!("{}h ago", s / 3_600),
         s => format!("{}d ago", s / 86_400),
     }
-}
-
-/// Bytes as people say them: `512 MiB`.
-pub fn bytes(n: u64) -> String {
-    for (unit, factor) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-        if n >= factor {
-            let value = n as f64 / factor as f64;
-            return if value >= 10.0 || n.is_multiple_of(factor) {
-                format!("{value:.0} {unit}")
-            } else {
-                format!("{value:.1} {unit}")
-            };
-        }
-    }
-    format!("{n} B")
 }

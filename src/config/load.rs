@@ -21,7 +21,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 33] = [
+pub const KEYS: [&str; 36] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -39,6 +39,7 @@ pub const KEYS: [&str; 33] = [
     "build.ca_certificates",
     "build.concurrency",
     "build.timeout",
+    "build.cache_limit",
     "stack.source",
     "stack.debian",
     "stack.mirror",
@@ -49,6 +50,8 @@ pub const KEYS: [&str; 33] = [
     "limits.source_bytes",
     "limits.source_files",
     "limits.keep_releases",
+    "limits.keep_deploys",
+    "limits.disk_reserve",
     "limits.create_by_push",
     "logs.max_bytes_per_app",
     "logs.lines_per_second",
@@ -194,6 +197,7 @@ fn build(mut s: Section<'_>) -> Result<BuildConfig, KeyError> {
         ca_certificates: s.parsed("ca_certificates", absolute)?.or_else(host_bundle),
         concurrency: s.integer("concurrency", 1..=64)?.unwrap_or(1) as usize,
         timeout: s.duration("timeout", MINUTE..=MINUTE * 60 * 24)?.unwrap_or(MINUTE * 30),
+        cache_limit: s.size("cache_limit", MIB..=1024 * GIB)?.unwrap_or(20 * GIB),
     };
     s.done()?;
     Ok(build)
@@ -241,6 +245,8 @@ fn limits(mut s: Section<'_>) -> Result<Limits, KeyError> {
         source_bytes: s.size("source_bytes", MIB..=1024 * GIB)?.unwrap_or(2 * GIB),
         source_files: s.integer("source_files", 100..=10_000_000)?.unwrap_or(100_000),
         keep_releases: s.integer("keep_releases", 2..=1000)?.unwrap_or(10) as u32,
+        keep_deploys: s.integer("keep_deploys", 2..=100_000)?.unwrap_or(50) as u32,
+        disk_reserve: s.size("disk_reserve", MIB..=1024 * 1024 * GIB)?,
         create_by_push: s.boolean("create_by_push")?.unwrap_or(true),
     };
     s.done()?;

@@ -80,6 +80,8 @@ pub struct BuildConfig {
     pub ca_certificates: Option<PathBuf>,
     pub concurrency: usize,
     pub timeout: Duration,
+    /// Bytes of the engine's build cache that may stay.
+    pub cache_limit: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +141,10 @@ pub struct Limits {
     pub source_files: u64,
     /// Releases per app whose images are kept for rollbacks.
     pub keep_releases: u32,
+    /// Ended deploys per app that are remembered.
+    pub keep_deploys: u32,
+    /// Bytes of each filesystem that pushes and builds leave free; None: see `model::disk::reserve`.
+    pub disk_reserve: Option<u64>,
     /// Whether the first push to a name creates the app.
     pub create_by_push: bool,
 }

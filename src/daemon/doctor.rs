@@ -133,7 +133,7 @@ async fn without_the_daemon(config: &HostConfig) -> Vec<crate::doctor::Finding> 
     let words = asked.as_ref().map_err(ToString::to_string);
     let mut found = engine::judge(words.as_ref().map(|info| *info).map_err(String::as_str));
     let folders: Vec<PathBuf> = [config.state_dir.clone()].into_iter().chain(asked.ok().map(|e| e.root_dir)).collect();
-    found.extend(look::disks(&folders).iter().flat_map(host::disk));
+    found.extend(look::disks(&folders, config.limits.disk_reserve).iter().flat_map(host::disk));
     let check = Store::check_file(&config.db()).await.map_err(|e| e.to_string());
     found.push(drift::store(check.as_deref().map_err(String::as_str)));
     found

@@ -27,6 +27,7 @@ use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
 use crate::deploys::slots::BuildSlots;
 use crate::deploys::world::{Cancels, Wakeups, World};
+use crate::disk::Disk;
 use crate::docker::Docker;
 use crate::git::Repos;
 use crate::handover::systemd;
@@ -36,19 +37,25 @@ use crate::logs::LogStore;
 use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
 use crate::routes::publisher::Publisher;
-use crate::store::{Sealer, Store};
+use crate::store::{self, Sealer, Store};
 use crate::wire::dialer::DialClient;
 use crate::workers::Crew;
 
 /// How long background work may take to reach a place where it can be left; everything is re-entered at the next start.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// And how long threads that a system call holds may take after that.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+
 /// Runs the daemon until SIGTERM or SIGINT. Takes the host config's file.
 pub fn run(config: &Path) -> anyhow::Result<()> {
     let config = Arc::new(HostConfig::load(config)?);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("starting the runtime")?;
-    runtime.block_on(serve(config))
+    let ended = runtime.block_on(serve(config));
+    // Whatever still waits for a disk or an engine is not waited for.
+    runtime.shutdown_timeout(LEAVE_LIMIT);
+    ended
 }
 
 async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
@@ -86,7 +93,14 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
     systemd::ready("serving");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the daemon is ready");
 
-    wait_for_signal().await?;
+    tokio::select! {
+        ended = wait_for_signal() => ended?,
+        why = store::broken() => {
+            // At once, and without closing the store: what is on the disk is what the next process begins with.
+            let hint = "apps and the proxy go on; the daemon is started again and reads what is there (`paas disk`, `dmesg`)";
+            return Err(anyhow::anyhow!("stopping, as the database can't be written: {why}; {hint}"));
+        }
+    }
     systemd::stopping();
     tracing::info!("stopping: apps and the proxy go on without the daemon");
     let late = world.crew.shut_down(STOP_LIMIT).await;
@@ -126,6 +140,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         install: install.clone(),
         store: store.clone(),
         docker: docker.clone(),
+        disk: Disk::new(Arc::clone(config), docker.clone(), store.clone()),
         builder: Builder::new(docker, Arc::clone(config), install),
         instances,
         publisher: Publisher::new(store, Arc::clone(config), proxies),

@@ -1,14 +1,12 @@
 //! Looks after what the installation stands on, and raises or clears the alerts about it. The verdicts are `alerts::judge`'s.
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::alerts::judge::{Ends, Patience, Verdict, disk};
+use crate::base::size::bytes;
 use crate::deploys::world::World;
 use crate::instances::link::Change;
 use crate::model::alert::Kind;
@@ -29,7 +27,6 @@ struct Watch {
     dialer: Patience,
     ends: Ends,
     /// The engine's folder, asked once.
-    docker_root: Option<PathBuf>,
 }
 
 /// Watches until the daemon stops. Cancel-safe: yes; every look stands for itself.
@@ -42,7 +39,6 @@ pub async fn watch(world: Arc<World>) {
         proxy: Patience::new(ROLE_LIMIT),
         dialer: Patience::new(ROLE_LIMIT),
         ends: Ends::new(now),
-        docker_root: None,
         world,
     };
     let mut ticks = tokio::time::interval(POLL);
@@ -101,31 +97,17 @@ impl Watch {
         }
     }
 
-    async fn disks(&mut self) {
-        if self.docker_root.is_none() {
-            self.docker_root = self.world.docker.engine().await.ok().map(|engine| engine.root_dir);
-        }
-        // By device: one disk is one alert, under the name of the first folder on it.
-        let mut disks = BTreeMap::new();
-        for folder in [Some(&self.world.config.state_dir), self.docker_root.as_ref()].into_iter().flatten() {
-            if let Ok(device) = std::fs::metadata(folder).map(|m| m.dev()) {
-                disks.entry(device).or_insert_with(|| folder.clone());
-            }
-        }
-        for folder in disks.values() {
-            let Ok(fs) = nix::sys::statvfs::statvfs(folder) else { continue };
-            let unit = fs.fragment_size();
-            let (free, total) = (fs.blocks_available() * unit, fs.blocks() * unit);
-            let subject = folder.display().to_string();
-            let mib = |bytes: u64| bytes >> 20;
-            match disk(free, total) {
+    async fn disks(&self) {
+        for space in self.world.disk.spaces().await {
+            let subject = space.path.display().to_string();
+            match disk(space.free, space.reserve) {
                 Verdict::Raise => {
-                    let text = format!("the disk of {subject} has {} MiB free of {} MiB", mib(free), mib(total));
-                    let hint = "make room: `docker image prune`, old logs, larger disk; `df -h` shows the disks";
+                    let text = format!("the disk of {subject} has {} free of {}", bytes(space.free), bytes(space.total));
+                    let hint = "pushes and builds are refused until there is room; `paas disk` shows what uses it";
                     self.world.alerts.raise(Kind::DiskLow, &subject, &text, hint).await;
                 }
                 Verdict::Clear => {
-                    let text = format!("the disk of {subject} has {} MiB free again", mib(free));
+                    let text = format!("the disk of {subject} has {} free again", bytes(space.free));
                     self.world.alerts.clear(Kind::DiskLow, &subject, &text).await;
                 }
                 Verdict::Keep => {}

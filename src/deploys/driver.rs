@@ -16,7 +16,7 @@ use crate::store::StoreError;
 
 /// How long a deploy waits for Docker to come back before it fails.
 const ENGINE_LIMIT: Duration = Duration::from_secs(300);
-/// Between looks at an engine that is away.
+/// Between looks at an engine that is away, or a disk that is full.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// Before a row is read again that moved under a step, or could not be written.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -72,6 +72,10 @@ impl World {
         // A restarted daemon gives the state its whole time again: the row has only the wall clock, which may have jumped.
         let mut entered = Instant::now();
         while !deploy.state.is_over() && !*stopping.borrow() {
+            if !self.disk.store_has_room() {
+                self.say(&deploy, Tone::Warning, "The disk of the server is full: waiting for room".to_owned());
+                self.wait_for_room().await;
+            }
             let outcome =
                 if deploy.cancel_asked { Err(StepError::Cancelled) } else { self.step(&deploy, entered.elapsed()).await };
             match outcome {
@@ -125,6 +129,14 @@ impl World {
             }
         }
         self.after(&deploy).await;
+    }
+
+    /// Until the store can commit, or the daemon stops: a move that cannot be noted must not be made. Cancel-safe: yes.
+    pub(super) async fn wait_for_room(&self) {
+        let stopping = self.crew.stopping();
+        while !self.disk.store_has_room() && !*stopping.borrow() {
+            tokio::time::sleep(ENGINE_PAUSE).await;
+        }
     }
 
     async fn go_on(&self, deploy: &Deploy, next: Next) {

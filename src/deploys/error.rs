@@ -1,8 +1,9 @@
 //! Why a step cannot go on, in the terms of the driver.
 
 use crate::builds::BuildError;
-use crate::docker::DockerError;
+use crate::docker::{DockerError, is_no_space};
 use crate::instances::lifecycle::InstanceError;
+use crate::model::disk::Full;
 use crate::routes::publisher::PublishError;
 use crate::store::StoreError;
 
@@ -37,12 +38,19 @@ impl From<StoreError> for StepError {
     }
 }
 
+impl From<Full> for StepError {
+    fn from(full: Full) -> Self {
+        Self::new(&full.to_string(), Full::HINT)
+    }
+}
+
 impl From<DockerError> for StepError {
     fn from(e: DockerError) -> Self {
         match e {
             DockerError::Unavailable(why) => Self::EngineAway(why),
             // One that was busy for too long is asked again, as every step looks before it makes.
             DockerError::TimedOut { .. } => Self::EngineAway(e.to_string()),
+            full if is_no_space(&full.to_string()) => Self::new(&full.to_string(), Full::HINT),
             other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
         }
     }
@@ -53,15 +61,27 @@ impl From<InstanceError> for StepError {
         match e {
             InstanceError::Docker(e) => e.into(),
             InstanceError::Store(e) => e.into(),
-            other => Self::new(&other.to_string(), "push again; if it stays, look at `paas status` on the server"),
+            other => Self::new(&whole(&other), "push again; if it stays, look at `paas status` on the server"),
         }
     }
+}
+
+/// With what lies behind it: an error of the system says the most.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
 }
 
 impl From<PublishError> for StepError {
     fn from(e: PublishError) -> Self {
         match e {
             PublishError::Store(e) => e.into(),
+            PublishError::NoRoom => Self::new(&e.to_string(), Full::HINT),
             PublishError::Proxy(e) => {
                 Self::new(&e.to_string(), "check the proxy on the server with `paas status`, then push again")
             }

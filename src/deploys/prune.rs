@@ -1,4 +1,4 @@
-//! What deploys leave behind and nobody needs: sources, old images, old feeds. Only what our store knows.
+//! What deploys leave behind and nobody needs: sources, old rows, images, feeds and packs. Only what our store knows.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::deploys::world::World;
 use crate::model::app::App;
 use crate::model::deploy::Deploy;
 
-/// Deploys whose events are kept per app.
-const KEEP_FEEDS: u32 = 50;
+/// So many packs, one per push, are folded into one.
+const MOST_PACKS: usize = 30;
 
 impl World {
     /// The cleaned source is needed until the deploy is over.
@@ -24,8 +24,24 @@ impl World {
         }
     }
 
-    /// Removes images that no kept release needs, and feeds of old deploys.
+    /// Removes rows, images and feeds of deploys and releases that are not kept, and folds the packs of many pushes.
     pub(super) async fn prune(self: &Arc<Self>, app: &App) {
+        let limits = &self.config.limits;
+        if let Err(e) = self.store.history_prune(app, limits.keep_deploys, limits.keep_releases).await {
+            tracing::warn!(app = %app.name, "forgetting old deploys: {e}");
+        }
+        self.prune_images(app).await;
+        crash::point(Point::ImagesPruned);
+        let newest = self.store.deploys(app.id, limits.keep_deploys).await.unwrap_or_default();
+        if let Some(oldest) = newest.last().map(|d| d.id)
+            && let Err(e) = self.feeds.forget(&app.name, |deploy| deploy >= oldest)
+        {
+            tracing::warn!(app = %app.name, "removing old deploy events: {e}");
+        }
+        self.fold_packs(app);
+    }
+
+    async fn prune_images(&self, app: &App) {
         let keep = match self.store.images_in_use(self.config.limits.keep_releases).await {
             Ok(images) => images,
             Err(e) => return tracing::warn!("reading which images are in use: {e}"),
@@ -37,12 +53,18 @@ impl World {
         if let Err(e) = self.builder.prune(&app.name, &[tags, active].concat()).await {
             tracing::warn!(app = %app.name, "removing old images: {e}");
         }
-        crash::point(Point::ImagesPruned);
-        let newest = self.store.deploys(app.id, KEEP_FEEDS).await.unwrap_or_default();
-        if let Some(oldest) = newest.last().map(|d| d.id)
-            && let Err(e) = self.feeds.forget(&app.name, |deploy| deploy >= oldest)
-        {
-            tracing::warn!(app = %app.name, "removing old deploy events: {e}");
+    }
+
+    /// In the background: the next push need not wait for it. It writes the repository anew before it removes the old packs.
+    fn fold_packs(self: &Arc<Self>, app: &App) {
+        if self.repos.packs(&app.name) <= MOST_PACKS || self.repos.pack_bytes(&app.name) > self.disk.room_for_state() {
+            return;
         }
+        let (world, name) = (Arc::clone(self), app.name.clone());
+        self.crew.start_once(&format!("folding the packs of {name}"), async move {
+            if let Err(e) = world.repos.maintain(&name).await {
+                tracing::warn!(app = %name, "folding the packs of {name}: {e}");
+            }
+        });
     }
 }

@@ -27,6 +27,7 @@ pub(super) async fn retire(world: &Arc<World>, app: &App) {
             let mut pause = crate::base::backoff::Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
             // Read anew in each round: an app that is destroyed meanwhile does not wait for a drain.
             while let Ok(Some(row)) = task.store.instance(row.id).await {
+                task.wait_for_room().await;
                 match task.retire_one(&row).await {
                     Ok(()) => return,
                     Err(e) => {

@@ -10,6 +10,7 @@ use crate::deploys::feed::{self, Happened, Tone};
 use crate::deploys::world::World;
 use crate::manifest::{self, Manifest};
 use crate::model::deploy::{Deploy, Origin};
+use crate::model::disk::Area;
 use crate::model::release::{Image, Release};
 use crate::store::NewRelease;
 
@@ -81,6 +82,7 @@ impl World {
     async fn source(&self, deploy: &Deploy) -> Result<PathBuf, StepError> {
         let path = self.source_path(deploy);
         if !path.exists() {
+            self.disk.refuse("the source of a build", Area::State, 0).await?;
             let started = std::time::Instant::now();
             let Some(commit) = &deploy.commit else {
                 return Err(StepError::new("the uploaded archive is gone", "upload it again with `paas deploy --tarball`"));
@@ -135,6 +137,7 @@ impl World {
             self.feeds.step(&deploy.app, deploy.id, format!("Waiting for a place to build: {ahead} waiting before this one"));
         });
         let slot = self.cancels.unless(deploy.id, waiting).await?;
+        self.refuse_full_engine(&request.source).await?;
         crash::point(Point::BuildStarted);
         let (lines, mut printed) = tokio::sync::mpsc::channel::<BuildLine>(256);
         let building = self.builder.build(&request, lines, self.cancels.watch(deploy.id));
@@ -161,6 +164,18 @@ impl World {
         };
         let commit = deploy.commit.clone();
         Ok(Outcome::New(Box::new(NewRelease { commit, description: deploy.origin.describe(), image, manifest, config })))
+    }
+
+    /// Before a build: it needs its source as context, as a layer, and again for what it makes of it. The cache is shortened first.
+    async fn refuse_full_engine(&self, source: &std::path::Path) -> Result<(), StepError> {
+        let needed = tokio::fs::metadata(source).await.map_or(0, |meta| meta.len()).saturating_mul(3);
+        if self.disk.refuse("a build", Area::Docker, needed).await.is_ok() {
+            return Ok(());
+        }
+        if let Err(e) = self.builder.prune_cache().await {
+            tracing::warn!("shortening the build cache: {e}");
+        }
+        Ok(self.disk.refuse("a build", Area::Docker, needed).await?)
     }
 
     /// One line of a deploy, to those who watch and to the app's log.

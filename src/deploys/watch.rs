@@ -13,6 +13,8 @@ const PULSE: Duration = Duration::from_secs(2);
 const AWAY_PAUSE: Duration = Duration::from_millis(100);
 /// Between looks at everything when nothing was announced.
 const LOOK: Duration = Duration::from_secs(15);
+/// Between looks at the room of the store.
+const ROOM: Duration = Duration::from_secs(1);
 /// How often an engine that stays away is complained about.
 const REMIND: Duration = Duration::from_secs(60);
 
@@ -64,6 +66,8 @@ impl World {
         let mut pulse = tokio::time::interval(PULSE);
         let mut look = tokio::time::interval(LOOK);
         look.reset();
+        let mut room = tokio::time::interval(ROOM);
+        let mut was_full = !self.disk.store_has_room();
         loop {
             tokio::select! {
                 touched = events.next() => {
@@ -78,6 +82,15 @@ impl World {
                     self.publish_if_dirty().await;
                     let world = Arc::clone(self);
                     self.crew.start_once("removing what was left in Docker", async move { world.drop_orphans().await });
+                }
+                _ = room.tick() => {
+                    let full = !self.disk.store_has_room();
+                    if was_full && !full {
+                        tracing::warn!("the disk has room again: what waited for it is done");
+                        self.put_right(None, false).await;
+                        self.publish_if_dirty().await;
+                    }
+                    was_full = full;
                 }
                 () = self.beat(&mut pulse) => return,
             }

@@ -14,6 +14,7 @@ use crate::deploys::error::StepError;
 use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
 use crate::deploys::slots::BuildSlots;
+use crate::disk::Disk;
 use crate::docker::Docker;
 use crate::git::keys::{ExportError, PublicKey};
 use crate::git::{self, Repos};
@@ -43,6 +44,7 @@ pub struct World {
     pub store: Store,
     pub docker: Docker,
     pub builder: Builder,
+    pub disk: Disk,
     pub instances: Arc<Instances>,
     pub publisher: Arc<Publisher>,
     pub repos: Repos,

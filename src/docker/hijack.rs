@@ -49,9 +49,18 @@ impl Docker {
 
     /// A plain POST for the few parameters that bollard does not have. Gives the JSON answer.
     pub(super) async fn post(&self, path: &str, limit: Duration, act: &str) -> Result<serde_json::Value, DockerError> {
+        self.plain("POST", path, limit, act).await
+    }
+
+    /// The same by GET, for answers whose shape changed between engines. Cancel-safe: yes, reads only.
+    pub(super) async fn get(&self, path: &str, limit: Duration, act: &str) -> Result<serde_json::Value, DockerError> {
+        self.plain("GET", path, limit, act).await
+    }
+
+    async fn plain(&self, method: &str, path: &str, limit: Duration, act: &str) -> Result<serde_json::Value, DockerError> {
         let version = self.api_version().await?;
         let request = http::Request::builder()
-            .method("POST")
+            .method(method)
             .uri(format!("/v{version}{path}"))
             .header("Host", "docker")
             .header("Content-Length", "0")

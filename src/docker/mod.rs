@@ -20,6 +20,7 @@ mod images;
 pub mod labels;
 mod networks;
 mod spec;
+mod usage;
 
 pub use attach::{Session, StreamKind};
 pub use client::{Docker, EngineInfo};
@@ -31,6 +32,7 @@ pub use health::Health;
 pub use images::{ImageInfo, ImageListing};
 pub use networks::NetworkSpec;
 pub use spec::{ContainerSpec, Mount};
+pub use usage::is_no_space;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Finding, ok, problem, warning};
-use crate::alerts::judge::{Verdict, disk as verdict, reserve};
+use crate::alerts::judge::{Verdict, disk as verdict};
 use crate::base::clock::UnixMillis;
 
 /// A file system that paas writes to.
@@ -14,6 +14,8 @@ pub struct Disk {
     pub path: String,
     pub free: u64,
     pub total: u64,
+    /// What is to stay free.
+    pub reserve: u64,
     pub inodes_free: u64,
     /// 0: the file system counts none.
     pub inodes: u64,
@@ -22,18 +24,16 @@ pub struct Disk {
 
 pub fn disk(disk: &Disk) -> Vec<Finding> {
     let mib = |bytes: u64| bytes >> 20;
-    let Disk { path, free, total, .. } = disk;
+    let Disk { path, free, total, reserve, .. } = disk;
     if disk.read_only {
         let todo = format!("dmesg | tail (a failing disk?), then `mount -o remount,rw {path}`");
         return vec![problem("disk", format!("{path} is mounted read-only"), todo)];
     }
-    let figures = format!("{path}: {} MiB free of {} MiB, {} MiB are the reserve", mib(*free), mib(*total), mib(reserve(*total)));
-    let mut found = vec![match verdict(*free, *total) {
+    let figures = format!("{path}: {} MiB free of {} MiB, {} MiB are the reserve", mib(*free), mib(*total), mib(*reserve));
+    let mut found = vec![match verdict(*free, *reserve) {
         Verdict::Clear => ok("disk", figures),
-        Verdict::Keep => {
-            warning("disk", format!("{figures}: nearly used up"), "docker image prune; journalctl --vacuum-size=500M")
-        }
-        Verdict::Raise => problem("disk", figures, "docker image prune; journalctl --vacuum-size=500M"),
+        Verdict::Keep => warning("disk", format!("{figures}: nearly used up"), "paas disk (shows what uses it)"),
+        Verdict::Raise => problem("disk", figures, "paas disk (shows what uses it)"),
     }];
     if disk.inodes > 0 && disk.inodes_free < disk.inodes / 20 {
         let text = format!("{path}: {} of {} inodes are left: files can't be made when none is", disk.inodes_free, disk.inodes);

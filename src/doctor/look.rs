@@ -16,14 +16,15 @@ use super::running::{UNITS, Unit};
 use crate::base::accounts;
 use crate::base::clock::UnixMillis;
 use crate::config::HostConfig;
+use crate::model::disk;
 
 pub mod ports;
 
 /// A program that takes longer hangs, and is not waited for.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(10);
 
-/// The file systems of these folders, each once.
-pub fn disks(folders: &[PathBuf]) -> Vec<Disk> {
+/// The file systems of these folders, each once. `reserve`: bytes to keep free, where the host config says so.
+pub fn disks(folders: &[PathBuf], reserve: Option<u64>) -> Vec<Disk> {
     let mut seen = BTreeMap::new();
     for folder in folders {
         let (Ok(device), Ok(fs)) = (fs::metadata(folder).map(|m| m.dev()), statvfs(folder.as_path())) else { continue };
@@ -32,6 +33,7 @@ pub fn disks(folders: &[PathBuf]) -> Vec<Disk> {
             path: folder.display().to_string(),
             free: fs.blocks_available() * unit,
             total: fs.blocks() * unit,
+            reserve: disk::reserve(reserve, fs.blocks() * unit),
             inodes_free: fs.files_available(),
             inodes: fs.files(),
             read_only: fs.flags().contains(FsFlags::ST_RDONLY),

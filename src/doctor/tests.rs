@@ -63,15 +63,22 @@ fn an_engine_is_fine_or_has_what_is_wrong_named() {
 
 #[test]
 fn a_disk_is_judged_by_its_reserve_its_inodes_and_whether_it_can_be_written() {
-    let disk =
-        Disk { path: "/var".to_owned(), free: 50 * GIB, total: 100 * GIB, inodes_free: 900, inodes: 1000, read_only: false };
+    let disk = Disk {
+        path: "/var".to_owned(),
+        free: 50 * GIB,
+        total: 100 * GIB,
+        reserve: 5 * GIB,
+        inodes_free: 900,
+        inodes: 1000,
+        read_only: false,
+    };
     let judge = |change: fn(&mut Disk)| {
         let mut disk = disk.clone();
         change(&mut disk);
         host::disk(&disk)
     };
     assert_eq!(levels(&judge(|_| {})), [Level::Ok]);
-    only(&judge(|d| d.free = GIB), Level::Problem, &["/var", "1024 MiB free", "prune"]);
+    only(&judge(|d| d.free = GIB), Level::Problem, &["/var", "1024 MiB free", "paas disk"]);
     only(&judge(|d| d.free = 5 * GIB + 1), Level::Warning, &["nearly"]);
     only(&judge(|d| d.inodes_free = 10), Level::Problem, &["inodes"]);
     only(&judge(|d| d.read_only = true), Level::Problem, &["read-only"]);

@@ -111,7 +111,8 @@ pub fn export<'a>(
         let command = format!("{exe} ssh-session --config {config} --key {id}").replace('"', "\\\"");
         writeln!(text, "restrict,pty,command=\"{command}\" {} {} {id}", key.kind, key.base64).expect("a String takes any text");
     }
-    atomic_file::write(path, text.as_bytes(), 0o644).map_err(|source| ExportError::Write { path: path.to_owned(), source })
+    atomic_file::write_if_other(path, text.as_bytes(), 0o644)
+        .map_err(|source| ExportError::Write { path: path.to_owned(), source })
 }
 
 /// sshd gives the command to the login user's shell: quoted for it. The caller escapes for sshd's own double quotes.

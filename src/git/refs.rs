@@ -110,6 +110,21 @@ impl Repos {
         Git::new(&repo, &gc).within(MAINTENANCE_DEADLINE).output().await.map(drop)
     }
 
+    /// How many packs the repository has: each push brings one.
+    pub fn packs(&self, app: &AppName) -> usize {
+        self.pack_files(app).count()
+    }
+
+    /// Bytes of all packs: what [`Repos::maintain`] may need beside them for a while.
+    pub fn pack_bytes(&self, app: &AppName) -> u64 {
+        self.pack_files(app).filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+    }
+
+    fn pack_files(&self, app: &AppName) -> impl Iterator<Item = fs::DirEntry> {
+        let entries = fs::read_dir(self.path(app).join("objects/pack")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "pack"))
+    }
+
     /// Says whether an id names a commit that is whole here; a tag, a tree or a missing object is [`GitError::NotACommit`].
     pub(super) async fn require_commit(&self, app: &AppName, commit: &CommitSha) -> Result<(), GitError> {
         let repo = self.path(app);

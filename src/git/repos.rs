@@ -163,10 +163,7 @@ fn make_dir(path: &Path) -> Result<(), GitError> {
 
 /// Writes a small file unless it already says this.
 fn put(path: &Path, text: &str) -> Result<(), GitError> {
-    if fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
-        return Ok(());
-    }
-    atomic_file::write(path, text.as_bytes(), 0o644).map_err(|source| GitError::Folder {
+    atomic_file::write_if_other(path, text.as_bytes(), 0o644).map_err(|source| GitError::Folder {
         act: "writing",
         path: path.to_owned(),
         source,

@@ -24,6 +24,8 @@ pub struct LogStore {
     max_bytes_per_app: u64,
     apps: Mutex<HashMap<AppName, Arc<Segments>>>,
     writers: Mutex<HashMap<Source, Arc<LineWriter>>>,
+    /// Apps whose log could not be maintained in the last round.
+    troubled: Mutex<HashSet<AppName>>,
 }
 
 /// A fresh segment for an instance, to be handed to its init.
@@ -45,6 +47,10 @@ const SMALLEST_ROTATE_AT: u64 = 64 * 1024;
 /// How much larger a segment may grow while the daemon is away.
 const CAP_OVER_ROTATE: u64 = 4;
 
+/// Every instance has at least one segment, however little it says: without a limit small ones would gather over years of deploys, and each
+/// takes a block of disk and a place in memory.
+const MOST_SEGMENTS: usize = 2000;
+
 /// How often finished segments are compressed and sizes looked at.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
 
@@ -59,6 +65,7 @@ impl LogStore {
             max_bytes_per_app: config.max_bytes_per_app,
             apps: Mutex::default(),
             writers: Mutex::default(),
+            troubled: Mutex::default(),
         })
     }
 
@@ -155,10 +162,18 @@ impl LogStore {
     pub fn maintain(&self) {
         let apps: Vec<(AppName, Arc<Segments>)> = self.apps().iter().map(|(a, s)| (a.clone(), s.clone())).collect();
         for (app, segments) in apps {
-            let done = segments.pack().and_then(|_| segments.shrink(self.max_bytes_per_app));
-            if let Err(e) = done {
-                let source = std::error::Error::source(&e).map(ToString::to_string);
-                tracing::warn!(%app, error = %e, cause = source, "the log of {app} could not be compressed or shortened");
+            // Both in any case: on a full disk nothing can be compressed, and what is over the share must go.
+            let done = [segments.pack(), segments.shrink(self.max_bytes_per_app, MOST_SEGMENTS)];
+            let failed = done.into_iter().find_map(Result::err);
+            let mut troubled = self.troubled.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match failed {
+                None => _ = troubled.remove(&app),
+                // Once, and not in every round for as long as a disk is full.
+                Some(e) if troubled.insert(app.clone()) => {
+                    let source = std::error::Error::source(&e).map(ToString::to_string);
+                    tracing::warn!(%app, error = %e, cause = source, "the log of {app} could not be compressed or shortened");
+                }
+                Some(_) => {}
             }
         }
     }

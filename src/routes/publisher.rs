@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 
 use crate::base::crash::{self, Point};
+use crate::base::filesystem;
 use crate::config::HostConfig;
 use crate::model::deploy::Deploy;
+use crate::model::disk::STORE_FLOOR;
 use crate::model::release::{Config, Release};
 use crate::names::InstanceId;
 use crate::routes::proxies::{Proxies, ProxyTrouble};
@@ -20,6 +22,9 @@ pub enum PublishError {
     Proxy(#[from] ProxyTrouble),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The number of a snapshot is noted before it is used. The proxies serve on with what they have.
+    #[error("the disk is full: the routes stay as they are until there is room")]
+    NoRoom,
 }
 
 pub struct Publisher {
@@ -53,6 +58,9 @@ impl Publisher {
 
     async fn publish_now(&self) -> Result<(), PublishError> {
         let mut turn = self.turn.lock().await;
+        if !filesystem::has(&self.config.state_dir, STORE_FLOOR) {
+            return Err(PublishError::NoRoom);
+        }
         let version = self.next(&mut turn).await?;
         let snapshot = Arc::new(table::snapshot(&self.view().await?, version));
         self.proxies.prepare(&snapshot, false).await?;

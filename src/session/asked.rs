@@ -33,6 +33,7 @@ pub const VERBS: &[&str] = &[
     "config",
     "deploy",
     "deploys",
+    "disk",
     "domains",
     "exec",
     "help",

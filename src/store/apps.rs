@@ -91,17 +91,15 @@ impl Store {
         let mut tx = self.begin().await?;
         sqlx::query("delete from apps where name = ?").bind(name.as_str()).execute(&mut *tx).await?;
         Self::event_in(&mut tx, Some(name), None, by, "app destroyed").await?;
+        Self::prune_events_of_nobody_in(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 
     /// Requests to the app are held (`Some`) or no longer.
     pub async fn app_hold(&self, app_id: i64, deploy: Option<DeployId>) -> Result<(), StoreError> {
-        sqlx::query("update apps set held_by = ? where id = ?")
-            .bind(deploy.map(|d| d.0))
-            .bind(app_id)
-            .execute(&self.writer)
-            .await?;
-        Ok(())
+        let mut tx = self.begin().await?;
+        sqlx::query("update apps set held_by = ? where id = ?").bind(deploy.map(|d| d.0)).bind(app_id).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
     }
 
     pub async fn scale(&self, app_id: i64) -> Result<BTreeMap<ProcessName, u32>, StoreError> {

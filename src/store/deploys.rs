@@ -170,8 +170,9 @@ impl Store {
     }
 
     pub async fn deploy_branch_moved(&self, id: DeployId) -> Result<(), StoreError> {
-        sqlx::query("update deploys set branch_moved = 1 where id = ?").bind(id.0).execute(&self.writer).await?;
-        Ok(())
+        let mut tx = self.begin().await?;
+        sqlx::query("update deploys set branch_moved = 1 where id = ?").bind(id.0).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
     }
 
     pub(super) async fn move_in(tx: &mut Tx, seen: &Deploy, to: State, why: &str) -> Result<(), StoreError> {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::broken;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("opening the database `{}`", .file.display())]
@@ -21,7 +23,40 @@ pub enum StoreError {
     #[error("a sealed value cannot be opened: is this the secret key that the database was made with?")]
     Sealed,
     #[error("database: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(sqlx::Error),
+    /// A write failed, now or before, or the file is damaged: see [`super::broken()`]. Nothing was acknowledged.
+    #[error("the database cannot be relied on any more: {0}")]
+    Broken(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = match &error {
+            sqlx::Error::Database(db) => db.code().and_then(|code| code.parse().ok()),
+            _ => None,
+        };
+        if code.is_some_and(is_fatal) {
+            let why = format!("{error} (SQLite code {})", code.unwrap_or_default());
+            broken::note(&why);
+            return StoreError::Broken(why);
+        }
+        StoreError::Sql(error)
+    }
+}
+
+/// Whether an (extended) result code of SQLite means that the file, or what the kernel holds of it, is no longer known
+/// (<https://www.sqlite.org/rescode.html>; the low byte is the kind of error). After a failed fsync the kernel may have dropped the pages
+/// that it could not write and call the next fsync good: only a restart, which reads what is really there, tells.
+///
+/// FULL is among them: a temporary file never needs room (`temp_store` is memory), so it is a commit that failed.
+/// Not among them: BUSY, LOCKED, CONSTRAINT, CANTOPEN (a limit of open files) and NOMEM.
+fn is_fatal(code: u32) -> bool {
+    const IOERR: u32 = 10;
+    const CORRUPT: u32 = 11;
+    const FULL: u32 = 13;
+    const NOTADB: u32 = 26;
+    const IOERR_NOMEM: u32 = IOERR | (12 << 8);
+    code != IOERR_NOMEM && matches!(code & 0xff, IOERR | CORRUPT | FULL | NOTADB)
 }
 
 impl StoreError {
@@ -32,7 +67,24 @@ impl StoreError {
             sqlx::Error::Database(db) if db.is_unique_violation() && db.message().contains(constraint) => {
                 Self::Taken { what: what() }
             }
-            _ => Self::Sql(error),
+            _ => Self::from(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_or_fsync_is_fatal_and_a_refused_row_is_not() {
+        // SQLITE_FULL, IOERR_WRITE, IOERR_FSYNC, IOERR_DIR_FSYNC, IOERR_SHORT_READ, IOERR_SHMSIZE, CORRUPT, CORRUPT_INDEX, NOTADB
+        for code in [13, 778, 1034, 1290, 522, 4874, 11, 779, 26] {
+            assert!(is_fatal(code), "{code}");
+        }
+        // BUSY, LOCKED, CONSTRAINT_UNIQUE, CANTOPEN, IOERR_NOMEM, READONLY, SCHEMA
+        for code in [5, 6, 2067, 14, 3082, 8, 17] {
+            assert!(!is_fatal(code), "{code}");
         }
     }
 }

@@ -60,6 +60,7 @@ fn instance(row: &SqliteRow) -> Result<Instance, StoreError> {
 impl Store {
     /// The row of an instance, made now or by an earlier try of the same step.
     pub async fn instance_ensure(&self, new: &NewInstance) -> Result<Instance, StoreError> {
+        let mut tx = self.begin().await?;
         sqlx::query(
             "insert into instances (app_id, release, deploy_id, process, idx, port, wanted, created_at)
              values (?, ?, ?, ?, ?, ?, 'candidate', ?) on conflict do nothing",
@@ -71,8 +72,9 @@ impl Store {
         .bind(i64::from(new.index))
         .bind(i64::from(new.port))
         .bind(UnixMillis::now().0)
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         let sql = format!("{SELECT} where i.deploy_id = ? and i.process = ? and i.idx = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(new.deploy.0)
@@ -84,8 +86,9 @@ impl Store {
     }
 
     pub async fn instance_container(&self, id: InstanceId, container: &str) -> Result<(), StoreError> {
-        sqlx::query("update instances set container = ? where id = ?").bind(container).bind(id.0).execute(&self.writer).await?;
-        Ok(())
+        let mut tx = self.begin().await?;
+        sqlx::query("update instances set container = ? where id = ?").bind(container).bind(id.0).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
     }
 
     pub async fn instance(&self, id: InstanceId) -> Result<Option<Instance>, StoreError> {
@@ -128,8 +131,9 @@ impl Store {
 
     /// Forgets an instance whose container is gone.
     pub async fn instance_forget(&self, id: InstanceId) -> Result<(), StoreError> {
-        sqlx::query("delete from instances where id = ?").bind(id.0).execute(&self.writer).await?;
-        Ok(())
+        let mut tx = self.begin().await?;
+        sqlx::query("delete from instances where id = ?").bind(id.0).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The commit point: the deploy is Live, its release is the app's, its instances serve and the old ones retire: all or nothing.

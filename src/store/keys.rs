@@ -63,12 +63,13 @@ impl Store {
     }
 
     pub async fn key_used(&self, id: KeyId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
         sqlx::query("update ssh_keys set last_used_at = ? where id = ?")
             .bind(UnixMillis::now().0)
             .bind(id.0)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 }
 

@@ -14,12 +14,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 mod alerts;
 mod apps;
+mod broken;
 mod config;
 mod counts;
 mod deploys;
 mod domains;
 mod error;
 mod events;
+mod history;
 mod instances;
 mod keys;
 mod releases;
@@ -27,6 +29,7 @@ mod row;
 mod seal;
 
 pub use alerts::{AlertMessage, NewAlert};
+pub use broken::broken;
 pub use counts::InstanceCounts;
 pub use deploys::{NewDeploy, StageEntry};
 pub use error::StoreError;
@@ -85,10 +88,14 @@ impl Store {
             // FULL: a commit that was acknowledged survives a power cut.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // A sort never spills to a file: a question must be answered on a full disk.
+            .pragma("temp_store", "memory")
             .busy_timeout(Duration::from_secs(10));
         let opening = |e: sqlx::Error| StoreError::Open { file: file.to_owned(), source: e };
         private(file).map_err(|e| opening(e.into()))?;
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(opening)?;
+        // It stays open, so that the write-ahead log and its index are there when the disk is full.
+        let writer = SqlitePoolOptions::new().min_connections(1).max_connections(1).idle_timeout(None).max_lifetime(None);
+        let writer = writer.connect_with(options.clone()).await.map_err(opening)?;
         migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.map_err(opening)?;
         Ok(Self { writer, readers, sealer: Arc::new(sealer) })
@@ -114,7 +121,11 @@ impl Store {
         self.writer.close().await;
     }
 
+    /// The only way to write. Refused once a write has failed: what was not acknowledged is found out by the next process.
     async fn begin(&self) -> Result<Tx, StoreError> {
+        if let Some(why) = broken::why() {
+            return Err(StoreError::Broken(why));
+        }
         Ok(self.writer.begin_with("begin immediate").await?)
     }
 

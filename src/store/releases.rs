@@ -162,21 +162,23 @@ impl Store {
 
     /// Written before the command's container is started: from here on it may have run.
     pub async fn release_command_started(&self, deploy: DeployId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
         sqlx::query("insert into release_commands (deploy_id, started_at) values (?, ?) on conflict do nothing")
             .bind(deploy.0)
             .bind(UnixMillis::now().0)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     pub async fn release_command_ended(&self, deploy: DeployId, code: i64) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
         sqlx::query("update release_commands set ended_at = ?, exit_code = ? where deploy_id = ?")
             .bind(UnixMillis::now().0)
             .bind(code)
             .bind(deploy.0)
-            .execute(&self.writer)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 }

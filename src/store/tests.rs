@@ -266,3 +266,56 @@ async fn what_was_stored_is_there_after_opening_again() {
     assert_eq!(again.setting_or("install", || "uuid-2".to_owned()).await.expect("setting"), first);
     assert_eq!(again.snapshot_number().await.expect("number"), 9);
 }
+
+#[tokio::test]
+async fn the_past_is_bounded_per_app_and_what_is_in_use_stays() {
+    let f = fixture().await;
+    let app = f.store.app_create(&name("shop"), "root", 16).await.expect("app");
+    let other = f.store.app_create(&name("other"), "root", 16).await.expect("app");
+    let kept_by_other = live(&f.store, &other, 1).await;
+    let first = live(&f.store, &app, 2).await;
+    let mut newest = first.clone();
+    for n in 3..20 {
+        newest = live(&f.store, &app, n).await;
+        f.store.deploy_branch_moved(newest.id).await.expect("moved");
+        // Instances of old releases go; those of the first stay, as if it still drained.
+        for row in
+            f.store.instances_of(app.id).await.expect("rows").iter().filter(|i| i.deploy != newest.id && i.deploy != first.id)
+        {
+            f.store.instance_forget(row.id).await.expect("forgotten");
+        }
+        f.store.history_prune(&app, 4, 2).await.expect("pruned");
+    }
+    let (active, _) = admit(&f.store, &app, push()).await;
+    f.store.history_prune(&app, 4, 2).await.expect("pruned");
+    let ids: Vec<_> = f.store.deploys(app.id, 100).await.expect("deploys").iter().map(|d| d.id).collect();
+    assert_eq!(
+        ids.len(),
+        7,
+        "the newest four, those of kept releases, the one that still drains and the one that retired it: {ids:?}"
+    );
+    for kept in [active.id, newest.id, first.id] {
+        assert!(ids.contains(&kept), "{kept} is not in {ids:?}");
+    }
+    let releases: Vec<i64> = f.store.releases(app.id, 100).await.expect("releases").iter().map(|r| r.number.0).collect();
+    assert_eq!(releases, [18, 17, 16, 15, 1]);
+    let counts = f.store.row_counts().await.expect("counts");
+    assert_eq!(counts["deploys"], 7 + 1);
+    assert!(counts["deploy_moves"] <= 7 * counts["deploys"], "{counts:?}");
+    assert!(f.store.events(&app.name, 1000).await.expect("events").len() <= 4 * 20 + 10);
+    assert_eq!(f.store.deploy(kept_by_other.id).await.expect("deploy").id, kept_by_other.id);
+    assert_eq!(f.store.release(app.id, ReleaseNumber(18)).await.expect("the live one").status, Status::Live);
+}
+
+#[tokio::test]
+async fn events_of_apps_that_are_gone_are_bounded() {
+    let f = fixture().await;
+    for n in 0..400 {
+        let app = name(&format!("a{n}"));
+        f.store.app_create(&app, "root", 16).await.expect("app");
+        f.store.app_mark_destroying(&app, "root").await.expect("marked");
+        f.store.app_delete(&app, "root").await.expect("gone");
+    }
+    let events = f.store.row_counts().await.expect("counts")["events"];
+    assert!((900..=1000).contains(&events), "{events}");
+}

@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "manifest", "model"],
     &["handover", "wire"],
     &["store", "docker", "proxy", "dialer", "init"],
-    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "deploys", "alerts", "doctor"],
+    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "disk", "deploys", "alerts", "doctor"],
     &["api"],
     &["daemon"],
 ];
@@ -32,6 +32,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("deploys", "git"),
     ("deploys", "logs"),
     ("deploys", "alerts"), // a deploy that failed
+    ("deploys", "disk"),   // nothing begins on a disk that is too full
     ("builds", "git"),
     ("routes", "logs"), // access lines
     ("tasks", "logs"),

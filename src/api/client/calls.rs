@@ -13,6 +13,7 @@ use crate::api::types::alerts::{Alert, Sent};
 use crate::api::types::apps::{App, Destroyed, NewApp};
 use crate::api::types::config::{ConfigPatch, ConfigValues};
 use crate::api::types::deploys::{Deploy, DeployEvent, DeployInfo, NewDeploy};
+use crate::api::types::disk::Disk;
 use crate::api::types::doctor::Findings;
 use crate::api::types::domains::{Domain, NewDomain};
 use crate::api::types::git::{PushEvent, PushRequest, Session, SessionRequest};
@@ -49,6 +50,10 @@ impl Client {
     /// Sends a test message to every receiver of alerts and waits for what comes of it.
     pub async fn test_alerts(&self) -> Answer<Vec<Sent>> {
         self.json(Method::POST, "/alerts/test", nothing()).await
+    }
+
+    pub async fn disk(&self) -> Answer<Disk> {
+        self.json(Method::GET, "/disk", nothing()).await
     }
 
     pub async fn apps(&self) -> Answer<Vec<App>> {

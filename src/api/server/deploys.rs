@@ -16,6 +16,7 @@ use crate::deploys::source;
 use crate::model::access::Right;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin};
+use crate::model::disk::Area;
 use crate::names::{AppName, BranchName, CommitSha, DeployId};
 use crate::store;
 
@@ -32,7 +33,8 @@ pub async fn info(State(server): State<Server>, who: Who, Path(id): Path<String>
     let deploy = server.deploy(&who, &id).await?;
     let stages = server.world.stage_times(&deploy).await;
     let image = match deploy.release {
-        Some(release) => Some(server.world.store.release(deploy.app_id, release).await?.image.id),
+        // The deploy may be remembered longer than a release that it did not make.
+        Some(release) => server.world.store.release(deploy.app_id, release).await.ok().map(|r| r.image.id),
         None => None,
     };
     Ok(Json(api::DeployInfo {
@@ -68,6 +70,10 @@ pub async fn create(
 ) -> Result<Response, Fail> {
     let name = AppName::parse(&app)?;
     who.must(Right::Deploy, Some(&name))?;
+    if query.source.is_some() {
+        server.world.disk.refuse("an upload", Area::State, 0).await?;
+        server.world.disk.refuse("an upload", Area::Docker, 0).await?;
+    }
     let app = server.app_or_new(&name, &who).await?;
     let deploy = match query.source {
         Some(BodySource::Tarball) => {
@@ -81,7 +87,7 @@ pub async fn create(
                 // Any image of the engine, another app's among them.
                 NewDeploy::Image(_) => who.must(Right::Administer, Some(&name))?,
                 NewDeploy::Restart(_) => who.must(Right::Operate, Some(&name))?,
-                NewDeploy::Commit(_) => {}
+                NewDeploy::Commit(_) => server.world.disk.refuse("a build", Area::Docker, 0).await?,
             }
             let (origin, commit) = server.origin(&app, new).await?;
             server.admit(&app, origin, commit, &who).await?

@@ -8,6 +8,7 @@ mod alerts;
 mod apps;
 mod config;
 mod deploys;
+mod disk;
 mod domains;
 mod events;
 mod fail;
@@ -47,6 +48,7 @@ pub fn router(server: Server) -> Router {
         .route("/doctor", get(doctor::doctor))
         .route("/alerts", get(alerts::list))
         .route("/alerts/test", post(alerts::test))
+        .route("/disk", get(disk::disk))
         .route("/apps", get(apps::list).post(apps::create))
         .route("/apps/{app}", get(apps::info).delete(apps::destroy))
         .route("/apps/{app}/config", get(config::list).patch(config::change))
@@ -70,5 +72,6 @@ pub fn router(server: Server) -> Router {
         .route("/git/push", post(push::push))
         // Uploads are streamed and counted by the strict reader, not by axum.
         .layer(DefaultBodyLimit::max(2 << 20))
+        .layer(axum::middleware::from_fn_with_state(server.clone(), disk::room_for_changes))
         .with_state(server)
 }

@@ -8,14 +8,14 @@ use axum::extract::State;
 use super::Server;
 use super::access::Who;
 use super::fail::Fail;
-use crate::alerts::judge;
 use crate::api::types::status::{API_VERSION, AppState, AppStatus, Disk, FailedDeploy, Memory, Part, Problem, Status, Version};
 use crate::base::clock::UnixMillis;
-use crate::docker::{Docker, EngineInfo};
-use crate::doctor::look;
+use crate::base::size::bytes;
+use crate::docker::Docker;
 use crate::instances::memory;
 use crate::model::access::Right;
 use crate::model::app::App;
+use crate::model::disk::Space;
 use crate::model::instance::{Instance, Wanted};
 use crate::store::StoreError;
 use crate::wire::init::Phase;
@@ -35,10 +35,10 @@ fn here() -> Version {
 /// This page is read when something is wrong: it does not wait for an engine that hangs.
 const DOCKER_LIMIT: Duration = Duration::from_secs(3);
 
-async fn ask_docker(docker: &Docker) -> (Part, Option<EngineInfo>) {
-    let bad = |detail: String| (Part { ok: false, detail }, None);
+async fn ask_docker(docker: &Docker) -> Part {
+    let bad = |detail: String| Part { ok: false, detail };
     match tokio::time::timeout(DOCKER_LIMIT, docker.engine()).await {
-        Ok(Ok(engine)) => (Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) }, Some(engine)),
+        Ok(Ok(engine)) => Part { ok: true, detail: format!("{} (API {})", engine.version, engine.api) },
         Ok(Err(e)) => bad(docker.health().complaint().unwrap_or_else(|| e.to_string())),
         Err(_) => bad(format!("Docker hangs: it did not answer within {} s", DOCKER_LIMIT.as_secs())),
     }
@@ -50,12 +50,17 @@ fn hint(part: &str) -> Option<String> {
     (part == "Docker").then(|| text.to_owned())
 }
 
+fn full(space: &Space) -> Problem {
+    let (path, free, reserve) = (space.path.display(), bytes(space.free), bytes(space.reserve));
+    let what = format!("the disk: `{path}` ({}) has {free} free, less than the reserve of {reserve}", space.names());
+    Problem { what, hint: Some("`paas disk` shows what uses it; pushes and builds are refused until there is room".to_owned()) }
+}
+
 pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Status>, Fail> {
     who.must(Right::Administer, None)?;
     let world = &server.world;
-    let (docker, engine) = ask_docker(&world.docker).await;
-    let folders = [world.config.state_dir.clone()].into_iter().chain(engine.map(|e| e.root_dir));
-    let disks = look::disks(&folders.collect::<Vec<_>>());
+    let docker = ask_docker(&world.docker).await;
+    let disks = world.disk.spaces().await;
     let listening: Vec<String> = world.publisher.proxies.listening().iter().map(ToString::to_string).collect();
     let proxy = match listening.as_slice() {
         [] => Part { ok: false, detail: "no proxy is connected".to_owned() },
@@ -65,11 +70,12 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
         Ok(targets) => Part { ok: true, detail: format!("{} targets", targets.len()) },
         Err(e) => Part { ok: false, detail: e.to_string() },
     };
-    let problems = [("Docker", &docker), ("the proxy", &proxy), ("the dialer", &dialer)]
+    let mut problems: Vec<Problem> = [("Docker", &docker), ("the proxy", &proxy), ("the dialer", &dialer)]
         .into_iter()
         .filter(|(_, part)| !part.ok)
         .map(|(name, part)| Problem { what: format!("{name}: {}", part.detail), hint: hint(name) })
         .collect();
+    problems.extend(disks.iter().filter(|space| space.is_below_reserve()).map(full));
     let rows = world.store.instances().await?;
     let live: Vec<_> = rows.iter().filter(|i| i.wanted == Wanted::Live).collect();
     let apps = world.store.apps().await?;
@@ -92,7 +98,7 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
         deploys_failed: server.failed().await?,
         disks: disks
             .into_iter()
-            .map(|d| Disk { path: d.path, free: d.free, total: d.total, reserve: judge::reserve(d.total) })
+            .map(|d| Disk { path: d.path.display().to_string(), free: d.free, total: d.total, reserve: d.reserve })
             .collect(),
         alerts: world.alerts.list(0).await?.into_iter().map(super::alerts::shown).collect(),
     }))

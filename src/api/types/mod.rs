@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod apps;
 pub mod config;
 pub mod deploys;
+pub mod disk;
 pub mod doctor;
 pub mod domains;
 pub mod git;

@@ -13,6 +13,8 @@ use tar::{EntryType, Header};
 use super::extensions::{Extensions, Pending};
 use super::input::{ChannelReader, Counted, OVER_LIMIT, unpacked};
 use super::path::{Node, Tree, TreePath, clean as clean_path, shown};
+use crate::base::filesystem::Filesystem;
+use crate::base::size::bytes;
 use crate::builds::error::BuildError;
 
 /// How much a source may be.
@@ -22,6 +24,8 @@ pub struct SourceLimits {
     pub bytes: u64,
     /// Entries of any kind.
     pub files: u64,
+    /// Bytes that must stay free on the filesystem of the cleaned tar.
+    pub keep_free: u64,
 }
 
 /// What was kept.
@@ -93,7 +97,9 @@ impl Cleaner {
     fn create(path: &Path, limits: SourceLimits) -> Result<Self, BuildError> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(BuildError::io("writing", path))?;
-        let out = tar::Builder::new(Hashed { file: BufWriter::with_capacity(256 * 1024, file), sha: Sha256::new(), at: 0 });
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let file = BufWriter::with_capacity(256 * 1024, file);
+        let out = tar::Builder::new(Hashed { file, sha: Sha256::new(), at: 0, looked: 0, folder, keep_free: limits.keep_free });
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         Ok(Self { limits, tree: Tree::default(), out, path: path.to_owned(), placed: HashMap::new(), files: 0, bytes: 0, now })
     }
@@ -318,10 +324,40 @@ struct Hashed {
     file: BufWriter<File>,
     sha: Sha256,
     at: u64,
+    /// Where we stood when we last looked at the filesystem.
+    looked: u64,
+    folder: PathBuf,
+    keep_free: u64,
+}
+
+/// So many bytes are written between looks at what is free.
+const LOOK_EVERY: u64 = 4 << 20;
+
+impl Hashed {
+    /// Ends a source that would eat the reserve, while there still is one.
+    fn look(&mut self) -> io::Result<()> {
+        if self.at < self.looked + LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = self.at;
+        match Filesystem::of(&self.folder) {
+            Ok(fs) if fs.free < self.keep_free => {
+                let text = format!(
+                    "after {} of it only {} are free, and {} must stay so",
+                    bytes(self.at),
+                    bytes(fs.free),
+                    bytes(self.keep_free)
+                );
+                Err(io::Error::new(io::ErrorKind::StorageFull, text))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
 }
 
 impl Write for Hashed {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.look()?;
         let n = self.file.write(buf)?;
         self.sha.update(&buf[..n]);
         self.at += n as u64;

@@ -4,7 +4,7 @@ use super::peek::SourceTree;
 use super::{SourceLimits, SourceSummary, read_manifest_files, receive};
 use crate::builds::error::BuildError;
 
-const LIMITS: SourceLimits = SourceLimits { bytes: 1 << 20, files: 50 };
+const LIMITS: SourceLimits = SourceLimits { bytes: 1 << 20, files: 50, keep_free: 0 };
 
 /// One entry, written byte by byte: the tar crate refuses to write most of what is tested here.
 struct Raw(Vec<u8>);

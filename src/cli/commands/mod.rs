@@ -18,6 +18,7 @@ mod check;
 mod config;
 mod deploy;
 mod deploys;
+mod disk;
 mod domains;
 #[cfg(feature = "server")]
 mod drill;
@@ -53,6 +54,7 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Domains { act } => domains::run(context, act).await,
         Verb::Keys { act } => keys::run(context, act).await,
         Verb::Alerts { act } => alerts::run(context, act).await,
+        Verb::Disk => disk::run(context).await,
         Verb::Status => status::run(context).await,
         #[cfg(feature = "server")]
         Verb::Drill(args) => drill::run(context, args).await,

@@ -1,6 +1,7 @@
 //! What BuildKit asks us for during a build: the context and the secrets, served over a connection that we open to the engine.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use bollard::moby::upload::v1::upload_server::{Upload, UploadServer};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, iter, pending};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
@@ -36,12 +38,16 @@ pub(super) struct Offer {
     pub secrets: BTreeMap<String, Secret<Vec<u8>>>,
 }
 
-/// Serving ends when this is dropped.
-pub(super) struct Serving(AbortHandle);
+/// Serving ends when this is dropped: the server takes no more connections, and the one it has reads its end. (The server has given it to a
+/// task of its own, which would otherwise keep connection and secrets for as long as the engine lets the connection open.)
+pub(super) struct Serving {
+    server: AbortHandle,
+    _open: oneshot::Sender<()>,
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.abort();
+        self.server.abort();
     }
 }
 
@@ -62,13 +68,14 @@ impl Docker {
             .add_service(SecretsServer::new(Served(offer.clone())))
             .add_service(UploadServer::new(Served(offer)));
         // One connection, and then none: the server must not end while that one is open.
-        let incoming = iter([Ok::<_, io::Error>(Wire(raw))]).chain(pending());
+        let (open, ends) = oneshot::channel();
+        let incoming = iter([Ok::<_, io::Error>(Wire { raw, ends: Some(ends) })]).chain(pending());
         let task = tokio::spawn(async move {
             if let Err(error) = router.serve_with_incoming(incoming).await {
                 tracing::debug!(%error, "a build session ended with an error");
             }
         });
-        Ok(Serving(task.abort_handle()))
+        Ok(Serving { server: task.abort_handle(), _open: open })
     }
 }
 
@@ -122,7 +129,11 @@ impl Health for Alive {
 }
 
 /// The hijacked connection in the form that tonic's server wants.
-struct Wire(Raw);
+struct Wire {
+    raw: Raw,
+    /// Resolves when [`Serving`] is dropped; None once it has.
+    ends: Option<oneshot::Receiver<()>>,
+}
 
 impl Connected for Wire {
     type ConnectInfo = ();
@@ -131,20 +142,26 @@ impl Connected for Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let open = self.ends.as_mut().is_some_and(|ends| Pin::new(ends).poll(cx).is_pending());
+        if open {
+            return Pin::new(&mut self.raw).poll_read(cx, buf);
+        }
+        self.ends = None;
+        // Nothing read is the end of the stream.
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.raw).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.raw).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.raw).poll_shutdown(cx)
     }
 }

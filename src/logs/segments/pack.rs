@@ -68,8 +68,9 @@ impl Segments {
         Ok(last)
     }
 
-    /// Removes the oldest segments that nobody writes to until all together take at most `limit` bytes of disk. Gives how many went.
-    pub fn shrink(&self, limit: u64) -> Result<usize, LogError> {
+    /// Removes the oldest segments that nobody writes to until all together take at most `limit` bytes of disk and are at most `most`. Gives
+    /// how many went.
+    pub fn shrink(&self, limit: u64, most: usize) -> Result<usize, LogError> {
         let entries = self.entries();
         let bytes_of = |entry: &super::Entry| match entry.state {
             State::Packed => entry.disk_bytes,
@@ -78,7 +79,7 @@ impl Segments {
         let mut total: u64 = entries.iter().map(bytes_of).sum();
         let mut removed = 0;
         for entry in entries.iter().filter(|e| e.state != State::Active) {
-            if total <= limit {
+            if total <= limit && entries.len() - removed <= most {
                 break;
             }
             total = total.saturating_sub(bytes_of(entry));

@@ -63,8 +63,16 @@ fn the_oldest_finished_segments_go_first_and_active_ones_stay() {
             segments.finish(number);
         }
     }
-    segments.shrink(2 * 1200).expect("shrink");
+    segments.shrink(2 * 1200, 9).expect("shrink");
     assert_eq!(states(&segments), [(1, State::Active), (4, State::Finished)]);
-    segments.shrink(0).expect("shrink");
+    for number in 5..=7 {
+        let (_, mut file) = segments.create(&source(Kind::Router)).expect("create");
+        add(&mut file, 1, "x");
+        segments.finish(number);
+    }
+    segments.shrink(u64::MAX, 3).expect("shrink");
+    let left: Vec<u64> = states(&segments).iter().map(|(number, _)| *number).collect();
+    assert_eq!(left, [1, 6, 7], "however little the older ones hold");
+    segments.shrink(0, 9).expect("shrink");
     assert_eq!(states(&segments), [(1, State::Active)]);
 }

@@ -1,4 +1,5 @@
 //! Tests that take minutes: `tests/run --long` runs them, and without it they are left out by their names.
 
 mod docker_faults;
+mod size;
 mod zero_loss;

@@ -15,6 +15,7 @@ use super::machine::{make_folders, place_binary, processes, require_machine, sta
 use super::net::Range;
 use super::own_engine::OwnEngine;
 use super::repo::Repo;
+use super::small_disk::SmallDisk;
 use super::sshd::{Sshd, make_key};
 use super::wait::{eventually, until};
 use super::{engine, listening};
@@ -30,6 +31,8 @@ pub struct World {
     proxy: SocketAddr,
     sshd: Sshd,
     supervisor: Mutex<Child>,
+    /// What was mounted for this world.
+    disks: Vec<SmallDisk>,
     names: AtomicU32,
     range: Range,
     /// Last, as it must outlive everything that runs in it.
@@ -43,15 +46,20 @@ impl World {
 
     /// `more` is added to the host config; `env` to the environment of the processes.
     pub fn start_with(more: &str, env: &[(&str, &str)]) -> World {
-        World::launch(None, more, env)
+        World::launch(None, more, env, |_| Vec::new())
     }
 
     /// An installation on an engine of its own, which ends with it.
     pub fn start_on(engine: OwnEngine) -> World {
-        World::launch(Some(engine), "", &[])
+        World::launch(Some(engine), "", &[], |_| Vec::new())
     }
 
-    fn launch(engine: Option<OwnEngine>, more: &str, env: &[(&str, &str)]) -> World {
+    /// `mount` may put small disks below the world's folder, whose folders `state` and `run` are there; they end with the world.
+    pub fn start_on_disks(more: &str, mount: impl FnOnce(&Path) -> Vec<SmallDisk>) -> World {
+        World::launch(None, more, &[], mount)
+    }
+
+    fn launch(engine: Option<OwnEngine>, more: &str, env: &[(&str, &str)], mount: impl FnOnce(&Path) -> Vec<SmallDisk>) -> World {
         require_machine();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Short, because the path of a Unix socket may have 107 bytes.
@@ -60,6 +68,7 @@ impl World {
         let range = Range::take();
         let config = folder.join("paas.toml");
         make_folders(&folder);
+        let disks = mount(&folder);
         place_binary(&folder);
         let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"));
         let domain = format!("{name}.test");
@@ -85,6 +94,7 @@ impl World {
             proxy: ([127, 0, 0, 1], 0).into(),
             sshd,
             supervisor: Mutex::new(supervisor),
+            disks,
             names: AtomicU32::new(0),
             range,
             engine,
@@ -245,6 +255,15 @@ impl World {
         self.folder.join("run")
     }
 
+    /// The small disk that was mounted as number `n`.
+    pub fn disk(&self, n: usize) -> &SmallDisk {
+        &self.disks[n]
+    }
+
+    pub fn install(&self) -> &str {
+        &self.install
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         self.folder.join("state")
     }
@@ -342,6 +361,7 @@ impl Drop for World {
             engine::clear(&self.engine_host(), &self.install);
         }
         let logs = self.logs_of_roles();
+        self.disks.clear();
         drop(std::fs::remove_dir_all(&self.folder));
         if failed || !left.is_empty() {
             eprintln!("{logs}");

@@ -1,0 +1,205 @@
+//! A disk that fills up stops nothing that runs, refuses early what would not fit, and everything goes on by itself once there is room.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Repo, SmallDisk, Tarball, Traffic, World, eventually, free, run};
+
+const MIB: u64 = 1 << 20;
+/// What the promise allows from room to work.
+const RESUME: Duration = Duration::from_secs(10);
+
+/// A world whose state lies on an ext4 filesystem of its own, with a reserve that fits it.
+fn world_on_a_small_disk() -> World {
+    let more = "[limits]\ndisk_reserve = \"24MiB\"\n";
+    World::start_on_disks(more, |folder| vec![SmallDisk::ext4(&folder.join("state"), 220)])
+}
+
+/// Every page of the database agrees with every other, as SQLite itself sees it.
+#[track_caller]
+fn assert_store_is_intact(w: &World) {
+    let file = w.state_dir().join("paas.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    let said: Vec<String> = runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).read_only(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.expect("the database can be opened");
+        let said = sqlx::query_scalar("pragma integrity_check").fetch_all(&pool).await.expect("the database can be checked");
+        pool.close().await;
+        said
+    });
+    assert_eq!(said, ["ok"]);
+}
+
+#[test]
+fn below_the_reserve_pushes_and_uploads_are_refused_early_and_everything_else_goes_on() {
+    let w = world_on_a_small_disk();
+    let (app, repo) = w.live("low", "one");
+    let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 2);
+    let packs = || std::fs::read_dir(w.state_dir().join(format!("apps/{app}/repo.git/objects/pack"))).expect("packs").count();
+    let before = packs();
+    w.disk(0).leave(10 * MIB);
+    repo.release("two");
+
+    let push = w.push(&repo, &app).fails(128);
+    assert!(push.took < Duration::from_secs(8), "refused after {:?}", push.took);
+    let words = ["too full for a push", "(state", "24 MiB must stay free", "it is used by", "repositories", "paas disk"];
+    push.says(&words).never_says(&["Building"]);
+    assert_eq!(packs(), before, "nothing was received");
+    w.push(&repo, "never-was").fails(128).says(&["too full"]);
+    w.paas(&["apps", "info", "never-was"]).fails(1).says(&["does not exist"]);
+    w.paas_in(&["deploy", "--tarball", "-", "-a", &app], &Tarball::testapp("two").gz())
+        .fails(1)
+        .says(&["too full for an upload"]);
+    w.paas(&["disk"]).ok().says(&["TOO FULL", "####", "USED BY", "logs", "database", "everything else"]);
+    let shown = w.paas(&["disk", "--json"]).ok().json();
+    let state =
+        shown["filesystems"].as_array().and_then(|all| all.iter().find(|f| f["holds"][0] == "state")).expect("it is there");
+    assert_eq!((state["ok"].as_bool(), state["reserve"].as_u64()), (Some(false), Some(24 * MIB)));
+    w.paas(&["status"]).ok().says(&["!     the disk", "less than the reserve"]);
+    // What brings no bytes goes on: also what an operator does to mend it.
+    w.paas(&["config", "set", "-a", &app, "COLOUR=red"]).ok();
+    w.paas(&["ps", "restart", "-a", &app]).ok();
+    w.ssh("laptop", &["disk"], b"").ok().says(&["TOO FULL"]);
+
+    w.disk(0).empty();
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+    traffic.wait_for(20);
+    let counted = traffic.stop();
+    assert!(counted.failed.is_empty(), "{:?}", counted.failed);
+}
+
+#[test]
+fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
+    let w = world_on_a_small_disk();
+    let (app, repo) = w.live("full", "one");
+    w.paas(&["config", "set", "-a", &app, "KEPT=yes"]).ok();
+    let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 4);
+    traffic.wait_for(20);
+    w.disk(0).leave(0);
+    assert!(w.disk(0).free() < 64 * 1024, "{} bytes are free", w.disk(0).free());
+
+    // Enough lines that the last block of a segment cannot take them.
+    w.get(&app, "/log?n=3000");
+    w.paas(&["config", "set", "-a", &app, "LOST=1"]).fails(1).says(&["the disk", "full", "paas disk"]);
+    w.paas(&["ps", "-a", &app]).ok();
+    w.paas(&["disk"]).ok().says(&["TOO FULL", "0 B free"]);
+    w.push(&repo, &app).fails(128).says(&["too full for a push"]);
+    // The daemon can die and come back there; the proxy and the app never notice.
+    w.kill("daemon");
+    w.paas(&["config", "list", "-a", &app]).ok().says(&["KEPT"]).never_says(&["LOST"]);
+    traffic.wait_for(200);
+
+    w.disk(0).empty();
+    let room = Instant::now();
+    eventually("a change is taken again", RESUME, || (w.paas(&["config", "set", "-a", &app, "NEW=1"]).code == 0).then_some(()));
+    assert!(room.elapsed() < RESUME, "{:?} from room to work", room.elapsed());
+    repo.release("two");
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+    let dropped = |lines: &[String]| lines.iter().any(|l| l.contains("dropped: the log could not be written"));
+    eventually("the loss is told", RESUME, || dropped(&w.log_texts(&app, 10_000, &[])).then_some(()));
+    let counted = traffic.stop();
+    assert!(counted.failed.is_empty(), "{:?}", counted.failed);
+    assert_store_is_intact(&w);
+}
+
+/// Makes every call of the daemon that `inject` names fail (`strace -e inject=…`), until the daemon ends.
+struct Failing {
+    strace: Child,
+}
+
+impl Failing {
+    #[track_caller]
+    fn inject(pid: u32, calls: &str, error: &str) -> Failing {
+        let mut strace = Command::new("strace");
+        let inject = format!("inject={calls}:error={error}");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject, "-p", &pid.to_string()]);
+        let strace = strace.stderr(Stdio::null()).spawn().expect("strace starts");
+        let traced = || std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|s| !s.contains("TracerPid:\t0"));
+        eventually("the daemon is traced", Duration::from_secs(10), || traced().then_some(()));
+        Failing { strace }
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        drop(self.strace.kill());
+        drop(self.strace.wait());
+    }
+}
+
+/// A commit meets `error`: nothing is acknowledged, the daemon ends with a clear word, the next one has what was acknowledged and goes on.
+#[track_caller]
+fn assert_a_failed_commit_is_survived(w: &World, app: &str, calls: &str, error: &str) {
+    w.paas(&["config", "set", "-a", app, &format!("KEPT_{error}=yes")]).ok();
+    let count = |log: &str| log.matches("stopping, as the database can't be written").count();
+    let before = count(&w.logs_of_roles());
+    let old = w.pid_of("daemon").expect("the daemon runs");
+    let failing = Failing::inject(old, calls, error);
+
+    let done = w.paas(&["config", "set", "-a", app, &format!("UNSURE_{error}=1")]);
+
+    // Whether it is there is not known: its bytes were written, its fsync was not.
+    assert_ne!(done.code, 0, "{error}: {done}");
+    eventually("another daemon", Duration::from_secs(20), || w.pid_of("daemon").filter(|new| *new != old));
+    drop(failing);
+    eventually("it answers", Duration::from_secs(20), || (w.paas(&["status"]).code == 0).then_some(()));
+    assert_eq!(count(&w.logs_of_roles()), before + 1, "{}", w.logs_of_roles());
+    w.paas(&["config", "list", "-a", app]).ok().says(&[&format!("KEPT_{error}")]);
+    w.paas(&["config", "set", "-a", app, &format!("SURE_{error}=1")]).ok();
+    assert_store_is_intact(w);
+}
+
+#[test]
+fn a_write_or_fsync_of_the_store_that_fails_stops_the_daemon_and_the_next_one_goes_on() {
+    let w = World::start();
+    let (app, _repo) = w.live("commit", "one");
+    let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 2);
+    assert_a_failed_commit_is_survived(&w, &app, "fsync,fdatasync", "EIO");
+    assert_a_failed_commit_is_survived(&w, &app, "pwrite64", "ENOSPC");
+    let counted = traffic.stop();
+    assert!(counted.failed.is_empty() && counted.answered > 0, "{:?}", counted.failed);
+}
+
+#[test]
+fn a_full_disk_of_logs_refuses_nothing_and_its_loss_is_counted() {
+    let w = World::start_on_disks("", |folder| {
+        let logs = folder.join("state/logs");
+        run(Command::new("install").args(["-d", "-m", "0700", "-o", "paasd", "-g", "paasd"]).arg(&logs), b"", RESUME).ok();
+        vec![SmallDisk::ext4(&logs, 16)]
+    });
+    let (app, repo) = w.live("quiet", "one");
+    w.disk(0).leave(0);
+    w.get(&app, "/log?n=3000");
+
+    // Not even a segment of its own can be made for a new instance.
+    repo.release("two");
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+    w.get(&app, "/log?n=500");
+    w.paas(&["status"]).ok().says(&["the disk", "(logs)"]);
+
+    w.disk(0).empty();
+    eventually("what was lost is told", RESUME, || {
+        w.get(&app, "/log?n=1");
+        let lines = w.log_texts(&app, 10_000, &["-p", "web"]);
+        lines.iter().any(|l| l.contains("dropped: the log could not be written")).then_some(())
+    });
+}
+
+#[test]
+fn a_push_is_refused_where_the_engine_has_no_room_for_what_it_would_make() {
+    let root = run(Command::new("docker").args(["info", "--format", "{{.DockerRootDir}}"]), b"", RESUME).ok().out;
+    // The engine's disk is the machine's own: the reserve is set above what it has, and the state lies where there is more.
+    let reserve = free(std::path::Path::new(root.trim())) + (10 << 30);
+    let more = format!("[limits]\ndisk_reserve = \"{reserve}B\"\n");
+    let w = World::start_on_disks(&more, |folder| vec![SmallDisk::in_memory(&folder.join("state"), reserve + (10 << 30))]);
+    let repo = Repo::testapp("one");
+
+    let app = w.app("engine");
+    w.push(&repo, &app).fails(128).says(&["too full for a push", "(docker)", "must stay free", "paas disk"]);
+    w.paas(&["apps", "create", &app]).ok();
+    w.paas_in(&["deploy", "--tarball", "-", "-a", &app], &Tarball::testapp("one").gz()).fails(1).says(&["too full", "(docker)"]);
+    w.paas(&["disk"]).ok().says(&["(docker)", "TOO FULL", "images", "build cache", "containers"]);
+}
