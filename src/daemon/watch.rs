@@ -26,7 +26,6 @@ struct Watch {
     proxy: Patience,
     dialer: Patience,
     ends: Ends,
-    /// The engine's folder, asked once.
 }
 
 /// Watches until the daemon stops. Cancel-safe: yes; every look stands for itself.
