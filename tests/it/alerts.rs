@@ -130,6 +130,36 @@ fn a_failed_deploy_is_told_once_and_its_end_too_also_over_a_restart_and_a_receiv
 }
 
 #[test]
+fn an_app_that_runs_out_of_memory_and_one_that_ends_again_and_again_are_told_of_once() {
+    let receiver = Receiver::start(&[], None);
+    let w = World::start_with(&format!("[alerts]\nwebhook = \"http://{}/\"\n", receiver.address), &[]);
+    let (app, repo) = w.live("greedy", "one");
+    repo.write("paas.toml", "[processes.web]\nmemory = \"64MiB\"\n").release("small");
+    w.push(&repo, &app).ok();
+    // The connection ends with the app: what comes back is not of interest, only that it is up again.
+    let ask = |path: &str| drop(w.client(&app).get(path));
+    let is_back = || {
+        let up = || w.client(&app).get("/").is_ok_and(|reply| reply.status == 200).then_some(());
+        eventually("the app is back", Duration::from_secs(40), up);
+    };
+
+    ask("/eat?mb=200");
+    let message = receiver.waits_for(&format!("out_of_memory {app}/web raised"), 20);
+    assert!(message["text"].as_str().unwrap_or_default().contains("memory"), "{message}");
+    for _ in 0..6 {
+        is_back();
+        ask("/crash?code=3");
+    }
+
+    let message = receiver.waits_for(&format!("crash_loop {app}/web raised"), 20);
+    assert!(message["text"].as_str().unwrap_or_default().contains("exited with code 3"), "{message}");
+    is_back();
+    assert_eq!(receiver.told().len(), 2, "each once: {:?}", receiver.told());
+    let open = w.paas(&["alerts", "--json"]).ok().json();
+    assert_eq!(open.as_array().map(Vec::len), Some(2), "{open}");
+}
+
+#[test]
 fn a_role_that_stays_away_is_told_and_so_is_its_return() {
     let receiver = Receiver::start(&[], None);
     let w = World::start_with(&format!("[alerts]\nwebhook = \"http://{}/\"\n", receiver.address), &[]);

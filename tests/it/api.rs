@@ -112,6 +112,9 @@ async fn every_client_method_understands_the_real_daemon() {
     assert!(client.status().await.expect("a status").docker.ok);
     let disk = client.disk().await.expect("the disks");
     assert!(disk.filesystems.iter().any(|f| f.holds.iter().any(|h| h == "state")) && disk.rows.contains_key("apps"), "{disk:?}");
+    assert!(client.doctor().await.expect("findings").findings.iter().any(|f| f.area == "docker"));
+    client.alerts().await.expect("alerts");
+    refused(client.test_alerts().await, ErrorCode::Invalid);
     assert_eq!(client.create_app(&NewApp { name: app.clone() }).await.expect("made").name, app);
     refused(client.create_app(&NewApp { name: app.clone() }).await, ErrorCode::Conflict);
     assert!(client.apps().await.expect("apps").iter().any(|a| a.name == app));
