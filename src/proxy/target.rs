@@ -30,6 +30,8 @@ pub struct Cut {
 pub struct Target {
     pub about: wire::Target,
     in_flight: AtomicU64,
+    /// Requests that wait until it starts again; they are in flight nowhere.
+    waiting: AtomicU64,
     streams: AtomicU64,
     draining: AtomicBool,
     cut: watch::Sender<Cut>,
@@ -88,6 +90,7 @@ impl Target {
         Self {
             about,
             in_flight: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             cut: watch::Sender::new(Cut::default()),
@@ -102,6 +105,13 @@ impl Target {
 
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(SeqCst)
+    }
+
+    /// Counts the caller in among those that wait for a restart, unless there are `most` already.
+    pub fn wait_in_line(self: &Arc<Self>, most: u64) -> Option<InLine> {
+        // Relaxed: only a bound, nothing is published by it.
+        let mine = InLine(Arc::clone(self));
+        if self.waiting.fetch_add(1, Relaxed) < most { Some(mine) } else { None }
     }
 
     pub fn is_draining(&self) -> bool {
@@ -174,6 +184,16 @@ impl Target {
             cut: tally.cut.load(Relaxed),
             by_class: std::array::from_fn(|i| tally.by_class[i].load(Relaxed)),
         }
+    }
+}
+
+/// A place among those that wait for a restart. Counts out when dropped.
+#[derive(Debug)]
+pub struct InLine(Arc<Target>);
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
     }
 }
 
