@@ -6,9 +6,11 @@
 
 pub mod admit;
 pub mod destroy;
+pub mod disk;
 pub mod driver;
 pub mod error;
 pub mod feed;
+pub mod hung;
 pub mod plan;
 pub mod prune;
 pub mod reconcile;
@@ -17,4 +19,5 @@ pub mod retire;
 pub mod settle;
 pub mod source;
 pub mod step;
+pub mod why;
 pub mod world;

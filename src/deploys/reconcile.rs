@@ -125,6 +125,10 @@ impl World {
             }
         };
         for row in rows.iter().filter(|i| matches!(i.wanted, Wanted::Live | Wanted::Retiring | Wanted::Candidate)) {
+            // Whoever restarts it puts it right.
+            if self.publisher.is_suspended(row.id) {
+                continue;
+            }
             match self.reconcile_one(app, row).await {
                 Ok(did) => changed |= did,
                 Err(e) => tracing::warn!(app = %app.name, instance = %row.id, "{} cannot be put right yet: {e:?}", row.label()),
@@ -133,7 +137,7 @@ impl World {
         changed
     }
 
-    async fn reconcile_one(self: &Arc<Self>, app: &App, row: &Instance) -> Result<bool, StepError> {
+    pub(super) async fn reconcile_one(self: &Arc<Self>, app: &App, row: &Instance) -> Result<bool, StepError> {
         // The link must listen for whatever runs: an init that reconnects brings its state with it.
         self.instances.listen(row)?;
         let state = self.instances.state(row).await?;
@@ -163,6 +167,9 @@ impl World {
         if !runs {
             let what = if state.is_some() { "does not run" } else { "is gone" };
             tracing::warn!(app = %app.name, instance = %row.id, "the container of {} {what}; it is started again", row.label());
+            if let Err(e) = self.instances.keep_loss(row, state.as_ref()).await {
+                tracing::warn!(app = %app.name, instance = %row.id, "the end of {} could not be kept: {e}", row.label());
+            }
             self.start_again(app, row, row.release).await?;
         }
         if row.takes_requests() {

@@ -16,6 +16,7 @@ mod exec;
 mod hijack;
 mod images;
 pub mod labels;
+mod layer;
 mod networks;
 mod spec;
 

@@ -4,9 +4,13 @@
 //! Never: decides which instances there should be (that is `deploys`). Invariant: every act may be repeated; what exists is found by its
 //! deterministic name and adopted.
 
+pub mod crash_files;
+pub mod ends;
 pub mod lifecycle;
 pub mod link;
 pub mod memory;
 pub mod net;
 pub mod probe;
 pub mod spec;
+pub mod usage;
+pub mod vitals;

@@ -30,6 +30,7 @@ pub(super) struct No {
 pub const VERBS: &[&str] = &[
     "apps",
     "config",
+    "crashes",
     "deploy",
     "deploys",
     "domains",
@@ -43,6 +44,7 @@ pub const VERBS: &[&str] = &[
     "run",
     "status",
     "version",
+    "why",
     "--help",
     "-h",
     "--version",

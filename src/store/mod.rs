@@ -15,6 +15,7 @@ mod apps;
 mod config;
 mod deploys;
 mod domains;
+mod ends;
 mod error;
 mod events;
 mod instances;
@@ -42,7 +43,8 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "first", include_str!("migrations/0001_first.sql")), (20, "why", include_str!("migrations/0020_why.sql"))];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
     let steps = MIGRATIONS.map(|(version, name, sql)| {

@@ -4,6 +4,7 @@
 
 pub mod apps;
 pub mod config;
+pub mod crashes;
 pub mod deploys;
 pub mod domains;
 pub mod git;
@@ -12,3 +13,4 @@ pub mod logs;
 pub mod processes;
 pub mod releases;
 pub mod status;
+pub mod why;

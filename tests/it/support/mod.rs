@@ -26,6 +26,6 @@ pub use http::Client;
 pub use repo::{Repo, place_program, testapp_binary, testapp_file};
 pub use tarball::{Entry, Tarball};
 pub use traffic::Traffic;
-pub use wait::eventually;
+pub use wait::{eventually, until};
 pub use websocket::{Message, Socket};
 pub use world::World;
