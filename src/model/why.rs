@@ -15,6 +15,9 @@ const RECENT: Duration = Duration::from_secs(24 * 3600);
 /// Processes and threads beyond this part of the limit are trouble.
 const PIDS_FULL: f64 = 0.95;
 
+/// The same of its disk.
+const DISK_FULL: f64 = 0.9;
+
 /// How an app is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -169,6 +172,9 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
         if let Some((now, limit)) = i.pids.filter(|(now, limit)| *now as f64 >= *limit as f64 * PIDS_FULL) {
             found
                 .push(format!("{label} uses {now} of {limit} processes and threads: more are refused, so a fork bomb ends here"));
+        }
+        if let Some((bytes, limit)) = i.disk.filter(|(bytes, limit)| *bytes as f64 >= *limit as f64 * DISK_FULL) {
+            found.push(format!("{label} has written {} to its disk, and is stopped at {}", size(bytes), size(limit)));
         }
         if let Some((times, why)) = i.unanswered.as_ref().filter(|_| i.standing == Phase::Running) {
             found.push(format!("{label} fails its liveness check ({times} times): {why}"));

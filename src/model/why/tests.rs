@@ -157,6 +157,9 @@ fn a_full_process_table_and_dropped_lines_are_trouble_while_it_serves() {
     let of_bomb = story(&release(2, ""), None, &[bomb], &[], None);
     assert_eq!(of_bomb.verdict, Verdict::Troubled);
     assert!(of_bomb.summary.contains("40 of 40 processes"), "{}", of_bomb.summary);
+    let full = Standing { disk: Some((95 << 20, 100 << 20)), ..running() };
+    let of_full = story(&release(2, ""), None, &[full], &[], None);
+    assert!(of_full.verdict == Verdict::Troubled && of_full.summary.contains("written 95 MiB"), "{}", of_full.summary);
     let noisy = explain(Facts {
         app: &app(),
         now: NOW,
