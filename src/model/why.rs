@@ -59,7 +59,7 @@ pub enum Phase {
     Running,
     /// Ended; its init waits before it starts it again.
     BackingOff,
-    /// Hung: it drains and is restarted.
+    /// paas drains and restarts it, as it hung or filled its disk.
     Restarting,
     /// Not to be seen: the daemon has not heard of it, or its container does not run.
     Away,
@@ -165,7 +165,7 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
         match i.standing {
             _ if i.loops(facts.now) => found.push(format!("{label} is in a crash loop ({} ends in a row)", i.in_a_row)),
             Phase::BackingOff => found.push(format!("{label} has ended and is about to start again")),
-            Phase::Restarting => found.push(format!("{label} hangs and is being restarted")),
+            Phase::Restarting => found.push(format!("{label} is being restarted")),
             Phase::Away => found.push(format!("{label} does not run")),
             Phase::Running => {}
         }
