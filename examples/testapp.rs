@@ -5,6 +5,7 @@
 //! First argument: nothing (a web server), `worker` (a line every 200 ms), `release` (a release command), `idle`.
 //!
 //! Modes: exit=CODE (exit at once) · boot_ms=N (listen after N ms) · never=1 (never listen) · port=N (another port than PORT) ·
+//! Paths that misbehave stand in `testapp/trouble.rs`.
 //! bind=ADDRESS · health=STATUS · release_exit=CODE · release_ms=N · lines=N (log lines at start).
 //! It catches no signal: SIGTERM ends it at once, in the middle of whatever it does, as many real apps do.
 
@@ -13,6 +14,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+#[path = "testapp/trouble.rs"]
+mod trouble;
 #[path = "testapp/websocket.rs"]
 mod websocket;
 
@@ -96,7 +99,8 @@ fn serve(mode: Mode) {
     println!("listening on {bind} port {port}");
     let mode: &'static Mode = Box::leak(Box::new(mode));
     for connection in listener.incoming().flatten() {
-        std::thread::spawn(move || {
+        // Where no thread can be had the connection is lost, not the app.
+        let _ = std::thread::Builder::new().spawn(move || {
             let _ = connection.set_nodelay(true);
             while let Ok(true) = one_request(&connection, mode) {}
         });
@@ -151,6 +155,7 @@ fn one_request(connection: &TcpStream, mode: &Mode) -> std::io::Result<bool> {
     let Some(request) = read_head(&mut reader)? else { return Ok(false) };
     let mut out = connection;
     let body = read_body(&mut reader, &request)?;
+    trouble::hang_if_told();
     match request.target.split('?').next().unwrap_or("/") {
         "/health" => {
             let status = mode.number("health").unwrap_or(200) as u16;
@@ -180,10 +185,11 @@ fn one_request(connection: &TcpStream, mode: &Mode) -> std::io::Result<bool> {
             let done = std::fs::write("/written", "x").map_or_else(|e| e.to_string(), |()| "written".into());
             answer(&mut out, mode, 200, &format!("{done}\n"))?;
         }
-        "/eat" => {
-            let mut eaten = vec![0u8; request.query("mb", 64) as usize * 1024 * 1024];
-            eaten.iter_mut().step_by(4096).for_each(|b| *b = 1);
-            answer(&mut out, mode, 200, &format!("ate {}\n", eaten.len()))?;
+        "/eat" | "/hang" | "/dump" | "/fork" | "/fill" | "/flood" => answer(&mut out, mode, 200, &trouble::make(&request))?,
+        "/crash" if request.query("ms", 0) > 0 => {
+            answer(&mut out, mode, 200, "will crash\n")?;
+            std::thread::sleep(Duration::from_millis(request.query("ms", 0)));
+            std::process::exit(request.query("code", 70) as i32);
         }
         "/crash" => std::process::exit(request.query("code", 70) as i32),
         "/ws" => {

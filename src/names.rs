@@ -236,6 +236,10 @@ number_name!(
     InstanceId, "instance id", 'i', "instance ids look like i45; `paas ps` shows them"
 );
 number_name!(
+    /// One crash file that was kept, counted over the whole installation: `c7`.
+    CrashId, "crash file", 'c', "crash files are numbered c1, c2, …; `paas crashes list` shows them"
+);
+number_name!(
     /// One ssh key: `k3`.
     KeyId, "key id", 'k', "keys are numbered k1, k2, …; `paas keys list` shows them"
 );

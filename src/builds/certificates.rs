@@ -24,6 +24,10 @@ const VARIABLES: &[&str] = &[
     "SSL_CERT_FILE",
 ];
 
+/// When memory runs out a build goes before the host's own processes, as an instance does. BuildKit gives its steps the engine's score, so
+/// they raise it themselves, which everybody may; what they start inherits it.
+const GO_FIRST: &str = "{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null;";
+
 /// The bundle of `[build] ca_certificates`, or None if there is none to lend (said aloud if one was configured).
 pub async fn read(path: Option<&PathBuf>, lines: &Lines) -> Option<Secret<Vec<u8>>> {
     let path = path?;
@@ -37,7 +41,7 @@ pub async fn read(path: Option<&PathBuf>, lines: &Lines) -> Option<Secret<Vec<u8
     None
 }
 
-/// Puts `ca` and `ca_env` into a template's values.
+/// Puts `ca` and `ca_env` into a template's values: what stands before the command of a RUN line that does real work.
 pub fn offer(values: &mut Values, there: bool) {
     let exports: Vec<String> = VARIABLES.iter().map(|name| format!("{name}={TARGET}")).collect();
     let (mount, environment) = if there {
@@ -46,5 +50,5 @@ pub fn offer(values: &mut Values, there: bool) {
         (String::new(), String::new())
     };
     values.insert("ca".to_owned(), mount);
-    values.insert("ca_env".to_owned(), environment);
+    values.insert("ca_env".to_owned(), format!("{GO_FIRST} {environment}"));
 }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::roles::Role;
 use crate::base::version;
-use crate::names::{AppName, CommitSha, ConfigKey, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
+use crate::names::{AppName, CommitSha, ConfigKey, CrashId, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
 
 /// A platform on your own server: git push, and it is live.
 #[derive(Debug, Parser)]
@@ -67,6 +67,16 @@ pub enum Verb {
     Ps {
         #[command(subcommand)]
         act: Option<PsAct>,
+    },
+    /// Explain how an app is: how it ended, what changed, what paas did, what to do next
+    Why {
+        /// The app [default: as with -a]
+        name: Option<AppName>,
+    },
+    /// Crash files: what instances that died left behind
+    Crashes {
+        #[command(subcommand)]
+        act: Option<CrashesAct>,
     },
     /// Show what an app printed, its requests and its deploys
     Logs(LogsArgs),
@@ -256,6 +266,17 @@ pub enum PsAct {
     Restart {
         /// Only this process type
         process: Option<ProcessName>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CrashesAct {
+    /// List the crash files of an app
+    List,
+    /// Write one to stdout: `paas crashes get c3 > core`
+    Get {
+        /// Such as c3
+        file: CrashId,
     },
 }
 

@@ -21,7 +21,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 36] = [
+pub const KEYS: [&str; 39] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -46,6 +46,9 @@ pub const KEYS: [&str; 36] = [
     "limits.memory",
     "limits.cpus",
     "limits.pids",
+    "limits.disk",
+    "limits.disk_interval",
+    "limits.crash_bytes",
     "limits.push_bytes",
     "limits.source_bytes",
     "limits.source_files",
@@ -241,6 +244,9 @@ fn limits(mut s: Section<'_>) -> Result<Limits, KeyError> {
         memory: s.size("memory", LEAST_MEMORY..=1024 * GIB)?.unwrap_or(512 * MIB),
         cpus: s.number("cpus", 0.0..=1024.0)?.unwrap_or(0.0),
         pids: s.integer("pids", 16..=1_000_000)?.unwrap_or(512) as u32,
+        disk: s.size("disk", MIB..=1024 * GIB)?.unwrap_or(2 * GIB),
+        disk_interval: s.duration("disk_interval", MINUTE / 60..=MINUTE * 60)?.unwrap_or(MINUTE),
+        crash_bytes: s.size("crash_bytes", 0..=1024 * GIB)?.unwrap_or(256 * MIB),
         push_bytes: s.size("push_bytes", MIB..=1024 * GIB)?.unwrap_or(GIB),
         source_bytes: s.size("source_bytes", MIB..=1024 * GIB)?.unwrap_or(2 * GIB),
         source_files: s.integer("source_files", 100..=10_000_000)?.unwrap_or(100_000),

@@ -134,6 +134,12 @@ pub struct Limits {
     /// Cores of one instance; 0 is no limit.
     pub cpus: f64,
     pub pids: u32,
+    /// Bytes that one instance may write into its own file system; beyond it, it is stopped and gets a fresh one.
+    pub disk: u64,
+    /// How often that is measured.
+    pub disk_interval: Duration,
+    /// Bytes of crash files that are kept per app.
+    pub crash_bytes: u64,
     /// Bytes of one push as git sends it.
     pub push_bytes: u64,
     /// Bytes of one source tree, unpacked.

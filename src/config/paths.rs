@@ -47,6 +47,11 @@ impl HostConfig {
         self.instances_dir().join(instance.to_string())
     }
 
+    /// Crash files of the app, each under its id.
+    pub fn crashes_dir(&self, app: &AppName) -> PathBuf {
+        self.state_dir.join("crashes").join(app.as_str())
+    }
+
     /// One folder per version of the binary, named by its SHA-256, mounted at `/.paas/bin/`.
     pub fn bin_dir(&self) -> PathBuf {
         self.state_dir.join("bin")

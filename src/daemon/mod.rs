@@ -33,6 +33,7 @@ use crate::git::Repos;
 use crate::handover::systemd;
 use crate::instances::lifecycle::Instances;
 use crate::instances::link::Links;
+use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
@@ -72,6 +73,7 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
     tokio::spawn(listen::serve_proxies(sockets.take_proxy(), proxy_uid, Arc::clone(&world.publisher.proxies)));
     tokio::spawn(accept::serve(sockets.take_api(), router, doors, world.store.clone()));
     tokio::spawn(Arc::clone(&world.logs).maintain_forever());
+    watch_instances(&world);
     let recovering = Arc::clone(&world);
     world.crew.start_once("recovery", async move {
         recovering.recover().await;
@@ -111,6 +113,18 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Starts what looks after running instances. Before recovery makes the first socket that an init could speak through.
+fn watch_instances(world: &Arc<World>) {
+    let heard = world.instances.links.subscribe();
+    let (recording, ended) = (Arc::clone(world), Arc::clone(world));
+    world.crew.start_once("ends of instances", async move {
+        let (instances, stop) = (Arc::clone(&recording.instances), recording.crew.stopping());
+        instances.record_ends(heard, stop, move |row, end| ended.look_for_crash_files(row, end)).await;
+    });
+    world.crew.start_once("liveness", Arc::clone(world).watch_liveness());
+    world.crew.start_once("disks of instances", Arc::clone(world).watch_disks());
+}
+
 async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
     let sealer = Sealer::load_or_create(&config.secret_key())?;
     let store = Store::open(&config.db(), sealer).await?;
@@ -134,6 +148,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         bin,
         registered: Mutex::default(),
         leftovers: Mutex::default(),
+        vitals: Vitals::default(),
     });
     Ok(Arc::new(World {
         config: Arc::clone(config),

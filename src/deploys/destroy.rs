@@ -65,6 +65,7 @@ impl World {
         self.repos.remove(&app.name).await?;
         self.publisher.proxies.forget_app(&app.name);
         self.logs.remove_app(&app.name)?;
+        self.instances.remove_crash_files(&app.name).await?;
         self.feeds.forget(&app.name, |_| false)?;
         self.alerts.forget(&app.name).await;
         self.store.app_delete(&app.name, "paas").await?;

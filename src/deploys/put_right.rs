@@ -85,8 +85,16 @@ impl World {
         }
     }
 
-    /// Looks once and puts right what is wrong. Every act may be repeated.
+    /// Looks once and puts right what is wrong; one that is being restarted is whoever's who restarts it.
     async fn look_at(self: &Arc<Self>, app: &App, id: InstanceId, with_docker: bool) -> Result<(), StepError> {
+        if self.publisher.is_suspended(id) {
+            return Ok(());
+        }
+        self.make_right(app, id, with_docker).await
+    }
+
+    /// Every act may be repeated.
+    pub(super) async fn make_right(self: &Arc<Self>, app: &App, id: InstanceId, with_docker: bool) -> Result<(), StepError> {
         let Some(row) = self.store.instance(id).await?.filter(|row| row.wanted == Wanted::Live) else { return Ok(()) };
         // The link must listen for whatever runs: an init that reconnects brings its state with it.
         self.instances.listen(&row)?;
@@ -104,6 +112,11 @@ impl World {
         }
         if let Some(told) = finding.told(with_docker) {
             self.tell_trouble(&row, &told);
+        }
+        if !matches!(finding, Finding::Fine | Finding::Paused | Finding::OffNetwork)
+            && let Err(e) = self.instances.keep_loss(&row, state.as_ref()).await
+        {
+            tracing::warn!(app = %app.name, instance = %id, "the end of {} could not be kept: {e}", row.label());
         }
         match (finding, &state) {
             (Finding::Fine, _) => {}

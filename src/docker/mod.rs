@@ -18,6 +18,7 @@ mod health;
 mod hijack;
 mod images;
 pub mod labels;
+mod layer;
 mod networks;
 mod spec;
 mod usage;

@@ -14,7 +14,7 @@ use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 
-use super::{environment, memory};
+use super::{environment, memory, pids};
 use crate::wire::init::EndReport;
 
 /// The app while it runs. Its main process leads a process group of its own.
@@ -22,10 +22,13 @@ pub struct App {
     pub pid: Pid,
     started: Instant,
     kills_before: u64,
+    refusals_before: u64,
     /// How the main process ended; the rest of its group may still be at work.
     pub ended: Option<Exit>,
     /// It was told to stop.
     pub stopping: bool,
+    /// Why it is being restarted, if it was the daemon that wished so.
+    pub restarting: Option<String>,
     /// When everything that is left gets SIGKILL.
     pub kill_at: Option<Instant>,
 }
@@ -50,9 +53,18 @@ pub fn start(argv: &[OsString]) -> Result<(App, Pipes), EndReport> {
     let Some(program) = argv.first() else {
         return Err(not_started(127, "no command was given, and the image names none".to_owned()));
     };
-    let kills_before = memory::kills();
+    let (kills_before, refusals_before) = (memory::kills(), pids::refusals());
     let (pid, pipes) = spawn(program, argv).map_err(|errno| why_not(program, errno))?;
-    let app = App { pid, started: Instant::now(), kills_before, ended: None, stopping: false, kill_at: None };
+    let app = App {
+        pid,
+        started: Instant::now(),
+        kills_before,
+        refusals_before,
+        ended: None,
+        stopping: false,
+        restarting: None,
+        kill_at: None,
+    };
     Ok((app, pipes))
 }
 
@@ -118,8 +130,16 @@ impl App {
             Exit::Code(126) => Some("a command could not be executed".to_owned()),
             Exit::Code(_) | Exit::Signal(_) => None,
         };
-        let ran_ms = u64::try_from(self.ran_for().as_millis()).unwrap_or(u64::MAX);
-        EndReport { code, signal, out_of_memory, ran_ms, reason, ..EndReport::default() }
+        EndReport {
+            code,
+            signal,
+            out_of_memory,
+            ran_ms: u64::try_from(self.ran_for().as_millis()).unwrap_or(u64::MAX),
+            reason: self.restarting.clone().or(reason),
+            hung: self.restarting.is_some(),
+            pids_refused: pids::refusals().saturating_sub(self.refusals_before),
+            ..EndReport::default()
+        }
     }
 }
 

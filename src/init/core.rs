@@ -15,8 +15,9 @@ use super::link::Link;
 use super::output::Output;
 use super::{Settings, complain};
 use crate::base::backoff::Backoff;
+use crate::base::clock::UnixMillis;
 use crate::names::InstanceId;
-use crate::wire::init::{EndReport, FromInit, Hello, Phase, ToInit, VERSION};
+use crate::wire::init::{CRASH_LOOP, EndReport, FromInit, Hello, Phase, ToInit, VERSION};
 
 /// Pause before the app is started again: doubles from the first to the second.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
@@ -49,6 +50,8 @@ pub struct Init {
     state: State,
     restarts: u32,
     backoff: Backoff,
+    /// Ends since the last run that was long enough to be healthy.
+    in_a_row: u32,
     last_end: Option<EndReport>,
     ask_again: Option<Instant>,
 }
@@ -86,6 +89,7 @@ impl Init {
             state: State::Gated,
             restarts: 0,
             backoff: Backoff::new(RESTART.0, RESTART.1),
+            in_a_row: 0,
             last_end: None,
             ask_again: None,
         })
@@ -209,6 +213,7 @@ impl Init {
         } else {
             if app.ran_for() >= HEALTHY_AFTER {
                 self.backoff.reset();
+                self.in_a_row = 0;
             }
             self.back_off(report, now);
         }
@@ -216,8 +221,15 @@ impl Init {
 
     fn back_off(&mut self, mut report: EndReport, now: Instant) {
         let pause = self.backoff.pause();
+        self.in_a_row += 1;
         report.will_restart_in_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        self.output.event(&format!("the app {}; it starts again in {:.1} s", report.summary(), pause.as_secs_f64()));
+        report.in_a_row = self.in_a_row;
+        report.at_ms = Some(UnixMillis::now().0);
+        let row = match self.in_a_row {
+            n if n >= CRASH_LOOP => format!(" (a crash loop: {n} times in a row)"),
+            _ => String::new(),
+        };
+        self.output.event(&format!("the app {}{row}; it starts again in {:.1} s", report.summary(), pause.as_secs_f64()));
         self.state = State::BackingOff(now + pause);
         self.report(report);
     }
@@ -254,6 +266,18 @@ impl Init {
                 self.end(EndReport { will_restart_in_ms: None, ..last });
             }
             State::Ended(_) => {}
+        }
+    }
+
+    /// Ends the app's run, not its life: what follows is what follows any end.
+    fn restart(&mut self, signal: Signal, kill_after: Duration, why: String) {
+        if let State::Running(app) = &mut self.state
+            && !app.stopping
+        {
+            self.output.event(&format!("the app is restarted: {why}"));
+            app.restarting = Some(why);
+            app.kill_at = Some(Instant::now() + kill_after);
+            app.signal(signal);
         }
     }
 
@@ -303,6 +327,10 @@ impl Init {
                 ToInit::Stop { signal, timeout_ms } => {
                     let signal = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
                     self.stop(signal, Some(Duration::from_millis(timeout_ms)));
+                }
+                ToInit::Restart { signal, timeout_ms, why } => {
+                    let signal = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
+                    self.restart(signal, Duration::from_millis(timeout_ms), why);
                 }
             }
         }

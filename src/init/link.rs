@@ -131,7 +131,7 @@ impl Link {
                 // Descriptors come in the order of their messages.
                 let descriptor = match message {
                     ToInit::Segment { .. } => Some(self.descriptors.pop_front().ok_or(ErrorKind::InvalidData)?),
-                    ToInit::Open | ToInit::Stop { .. } | ToInit::Limits { .. } => None,
+                    ToInit::Open | ToInit::Stop { .. } | ToInit::Restart { .. } | ToInit::Limits { .. } => None,
                 };
                 messages.push((message, descriptor));
             }

@@ -21,6 +21,7 @@ mod lines; // bytes → lines
 mod link; // the daemon's socket
 mod memory; // was it the out-of-memory killer
 mod output; // pipes → records
+mod pids; // was it refused another process
 mod rate; // how much may be logged
 pub mod segment; // records → segment file; the daemon's own log lines use it too
 

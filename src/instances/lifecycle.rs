@@ -12,6 +12,7 @@ use crate::docker::{ContainerState, Docker, DockerError, ImageInfo, NetworkSpec}
 use crate::instances::link::{LinkError, Links};
 use crate::instances::net;
 use crate::instances::spec::{self, Place, SpecError};
+use crate::instances::vitals::Vitals;
 use crate::logs::{Kind, Source};
 use crate::model::app::App;
 use crate::model::instance::Instance;
@@ -67,6 +68,7 @@ pub struct Instances {
     pub registered: Mutex<BTreeMap<InstanceId, PathBuf>>,
     /// One-off containers that could not be removed, by name: the engine was away.
     pub leftovers: Mutex<BTreeSet<String>>,
+    pub vitals: Vitals,
 }
 
 impl Instances {
@@ -256,6 +258,16 @@ impl Instances {
         let _ = self.links.stop(row.id, signal_number(signal), limit);
     }
 
+    /// Has the app started anew in its place, or gives false: its init is away or of an older version. `why` is what people read.
+    pub fn restart(&self, row: &Instance, signal: &str, limit: Duration, why: &str) -> bool {
+        self.links.restart(row.id, signal_number(signal), limit, why).unwrap_or(false)
+    }
+
+    /// Removes the container alone: the instance stays wanted, and starts again with an empty file system.
+    pub async fn drop_container(&self, row: &Instance) -> Result<(), InstanceError> {
+        Ok(self.docker.remove(&self.container_name(row)).await?)
+    }
+
     /// Waits until the container has ended, at most `limit`.
     pub async fn wait_ended(&self, row: &Instance, limit: Duration) {
         let _ = tokio::time::timeout(limit, self.docker.wait(&self.container_name(row))).await;
@@ -284,6 +296,7 @@ impl Instances {
             tracing::warn!(app = %row.app, instance = %row.id, "unregistering: {e}");
         }
         self.keys().remove(&row.id);
+        self.vitals.forget(row.id);
         self.links.forget(row.id);
         let own = self.config.instance_dir(row.id);
         match tokio::fs::remove_dir_all(&own).await {

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use crate::config::LogsConfig;
 use crate::logs::{LogStore, Source};
 use crate::names::InstanceId;
-use crate::wire::init::{EndReport, Hello, Phase, ToInit};
+use crate::wire::init::{EndReport, Hello, KNOWS_RESTART, Phase, ToInit};
 
 mod listener; // the socket, and who may speak
 mod session; // one connection
@@ -31,6 +31,8 @@ pub struct InitState {
     pub phase: Phase,
     pub restarts: u32,
     pub last_end: Option<EndReport>,
+    /// What its init speaks; 0 while none was heard.
+    pub version: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -156,6 +158,19 @@ impl Links {
         Ok(self.entry(instance)?.wish(Wish::Stop { signal, timeout_ms }))
     }
 
+    /// Asks the init to start the app anew: `signal` to its process group, SIGKILL after `timeout`. `why` is what people read. Gives false if
+    /// no init is connected that could: then the caller asks the engine.
+    pub fn restart(&self, instance: InstanceId, signal: i32, timeout: Duration, why: &str) -> Result<bool, LinkError> {
+        let entry = self.entry(instance)?;
+        if entry.state.borrow().version < KNOWS_RESTART {
+            return Ok(false);
+        }
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let message = ToInit::Restart { signal, timeout_ms, why: why.to_owned() };
+        let inner = entry.inner();
+        Ok(inner.session.as_ref().is_some_and(|s| s.to.try_send(Outgoing::plain(message)).is_ok()))
+    }
+
     /// The instance is gone: closes its socket, finishes its log segments. Its folder is the caller's.
     pub fn forget(&self, instance: InstanceId) {
         let Some(entry) = self.instances().remove(&instance) else { return };
@@ -221,7 +236,7 @@ impl Links {
 
 impl Entry {
     fn new(instance: InstanceId, source: Source) -> Self {
-        let state = InitState { connected: false, phase: Phase::Gated, restarts: 0, last_end: None };
+        let state = InitState { connected: false, phase: Phase::Gated, restarts: 0, last_end: None, version: 0 };
         let inner = Mutex::new(Inner { wish: Wish::StayGated, session: None, accepting: None });
         Self { instance, source, state: watch::Sender::new(state), inner }
     }
@@ -256,6 +271,7 @@ impl Entry {
             state.phase = hello.phase;
             state.restarts = hello.restarts;
             state.last_end = hello.last_end.clone();
+            state.version = hello.version;
         });
     }
 

@@ -4,6 +4,8 @@
 //! Never: decides which instances there should be (that is `deploys`). Invariant: every act may be repeated; what exists is found by its
 //! deterministic name and adopted.
 
+pub mod crash_files;
+pub mod ends;
 pub mod finding;
 pub mod leftovers;
 pub mod lifecycle;
@@ -12,3 +14,5 @@ pub mod memory;
 pub mod net;
 pub mod probe;
 pub mod spec;
+pub mod usage;
+pub mod vitals;

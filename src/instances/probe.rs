@@ -35,11 +35,16 @@ impl Instances {
         if let Some(end) = self.links.state(row.id).and_then(|s| s.last_end) {
             return Verdict::Ended { why: end.summary(), last_lines: end.last_lines };
         }
-        match &health.check {
-            HealthCheck::Command(command) => self.probe_command(row, command, health.timeout).await,
+        self.ask(row, &health.check, health.timeout, host).await
+    }
+
+    /// Looks once, however it ended before. Cancel-safe: yes, nothing is changed.
+    pub async fn ask(&self, row: &Instance, check: &HealthCheck, limit: Duration, host: &Hostname) -> Verdict {
+        match check {
+            HealthCheck::Command(command) => self.probe_command(row, command, limit).await,
             HealthCheck::Port => self.probe_port(row).await,
             HealthCheck::Http { path } => match self.probe_port(row).await {
-                Verdict::Healthy => self.probe_http(row, path, host, health.timeout).await,
+                Verdict::Healthy => self.probe_http(row, path, host, limit).await,
                 not_yet => not_yet,
             },
         }

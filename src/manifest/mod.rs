@@ -35,6 +35,10 @@ pub struct SourceFiles {
     pub app_json: Option<String>,
 }
 
+/// What the usual runtimes leave: the Erlang VM, the kernel, the JVM (heap and error report), node (report and heap).
+const CRASH_FILES: [&str; 7] =
+    ["erl_crash.dump", "core", "core.*", "*.hprof", "hs_err_pid*.log", "report.*.json", "*.heapsnapshot"];
+
 /// Everything an app asks for. A release stores it, so fields are only ever added, with a default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,6 +49,7 @@ pub struct Manifest {
     pub release: ReleaseSpec,
     pub deploy: DeploySpec,
     pub domains: Vec<Hostname>,
+    pub crash: CrashSpec,
     /// Plain defaults of the environment; what `config set` says wins.
     pub env: BTreeMap<ConfigKey, String>,
     /// What was understood but is not acted on: shown to whoever deploys.
@@ -84,6 +89,8 @@ pub struct ProcessSpec {
     /// Cores; None: the host's default.
     pub cpus: Option<f64>,
     pub pids: Option<u32>,
+    /// Bytes that it may write into its own file system; None: the host's default.
+    pub disk: Option<u64>,
     pub switch: Switch,
     /// `SIGTERM`, `SIGINT`, …: always with `SIG`.
     pub stop_signal: String,
@@ -91,6 +98,8 @@ pub struct ProcessSpec {
     /// Whether the root file system is read-only.
     pub read_only: bool,
     pub health: HealthSpec,
+    /// None: it is not asked again once it serves.
+    pub liveness: Option<LivenessSpec>,
 }
 
 /// When the new instances of a process that takes no requests begin.
@@ -129,6 +138,25 @@ pub enum HealthCheck {
     /// The port is listened on.
     #[default]
     Port,
+}
+
+/// How an instance that serves shows that it has not hung.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivenessSpec {
+    /// Never [`HealthCheck::Port`]: a process that hangs listens on.
+    pub check: HealthCheck,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// So many failures in a row and it is restarted.
+    pub failures: u32,
+}
+
+/// Which files of an instance that died are kept for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CrashSpec {
+    /// Globs: without a `/` of a file's name anywhere, with one of its whole path.
+    pub files: Vec<String>,
 }
 
 /// What runs once per new image, before anything of it starts.
@@ -187,13 +215,21 @@ impl Default for ProcessSpec {
             memory: None,
             cpus: None,
             pids: None,
+            disk: None,
             switch: Switch::default(),
             stop_signal: "SIGTERM".to_owned(),
             // What apps that come from other platforms count on.
             stop_timeout: Duration::from_secs(30),
             read_only: false,
             health: HealthSpec::default(),
+            liveness: None,
         }
+    }
+}
+
+impl Default for CrashSpec {
+    fn default() -> Self {
+        CrashSpec { files: CRASH_FILES.map(str::to_owned).to_vec() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rules;
-use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, Strategy, Switch, WEB};
+use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, LivenessSpec, Strategy, Switch, WEB};
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::{BranchName, ConfigKey, Hostname, ProcessName};
 
@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
 
 /// Every key that can be written; docs/manifest.md shows each with its default, and a test compares.
-pub const KEYS: [&str; 32] = [
+pub const KEYS: [&str; 39] = [
     "build.buildpack",
     "build.dockerfile",
     "build.image",
@@ -29,6 +29,7 @@ pub const KEYS: [&str; 32] = [
     "processes.web.memory",
     "processes.web.cpus",
     "processes.web.pids",
+    "processes.web.disk",
     "processes.web.listen",
     "processes.web.switch",
     "processes.web.stop_signal",
@@ -40,6 +41,11 @@ pub const KEYS: [&str; 32] = [
     "processes.web.health.interval",
     "processes.web.health.timeout",
     "processes.web.health.grace",
+    "processes.web.liveness.path",
+    "processes.web.liveness.command",
+    "processes.web.liveness.interval",
+    "processes.web.liveness.timeout",
+    "processes.web.liveness.failures",
     "release.command",
     "release.timeout",
     "deploy.branch",
@@ -47,6 +53,7 @@ pub const KEYS: [&str; 32] = [
     "deploy.drain",
     "deploy.drain_streams",
     "domains.names",
+    "crash.files",
     "env",
 ];
 
@@ -62,6 +69,7 @@ pub struct PaasToml {
     pub drain: Option<Duration>,
     pub drain_streams: Option<Duration>,
     pub domains: Vec<Hostname>,
+    pub crash_files: Option<Vec<String>>,
     pub env: BTreeMap<ConfigKey, String>,
 }
 
@@ -73,6 +81,7 @@ pub struct RawProcess {
     pub memory: Option<u64>,
     pub cpus: Option<f64>,
     pub pids: Option<u32>,
+    pub disk: Option<u64>,
     pub switch: Option<Switch>,
     pub stop_signal: Option<String>,
     pub stop_timeout: Option<Duration>,
@@ -81,6 +90,7 @@ pub struct RawProcess {
     pub interval: Option<Duration>,
     pub timeout: Option<Duration>,
     pub grace: Option<Duration>,
+    pub liveness: Option<LivenessSpec>,
 }
 
 /// Takes the text of the file; gives what it says or the first mistake.
@@ -100,6 +110,7 @@ pub fn parse(text: &str) -> Result<PaasToml, KeyError> {
     release(file.section("release")?, &mut found)?;
     deploy(file.section("deploy")?, &mut found)?;
     domains(file.section("domains")?, &mut found)?;
+    crash(file.section("crash")?, &mut found)?;
     for (name, value) in file.section("env")?.rest() {
         let key = rules::config_key(&name).map_err(|why| value.error(why))?;
         found.env.insert(key, value.string()?);
@@ -158,6 +169,8 @@ fn one_process(mut s: Section<'_>, name: &str) -> Result<RawProcess, KeyError> {
         memory: s.size("memory", 6 * MIB..=MIB << 20)?,
         cpus: s.number("cpus", 0.01..=1024.0)?,
         pids: s.integer("pids", 8..=1_000_000)?.map(|n| n as u32),
+        disk: s.size("disk", MIB..=MIB << 20)?,
+        liveness: liveness(s.section("liveness")?, name)?,
         switch: s.parsed("switch", switch)?,
         stop_signal: s.parsed("stop_signal", rules::signal)?,
         stop_timeout: s.duration("stop_timeout", Duration::ZERO..=DAY)?,
@@ -194,6 +207,37 @@ fn fill_health(mut s: Section<'_>, found: &mut RawProcess) -> Result<(), KeyErro
     found.interval = s.duration("interval", Duration::from_millis(10)..=Duration::from_secs(600))?;
     found.timeout = s.duration("timeout", Duration::from_millis(100)..=Duration::from_secs(600))?;
     found.grace = s.duration("grace", SECOND..=DAY)?;
+    s.done()
+}
+
+fn liveness(mut s: Section<'_>, process: &str) -> Result<Option<LivenessSpec>, KeyError> {
+    if s.is_empty() {
+        return Ok(None);
+    }
+    let missing = s.error("a liveness check needs `path` or `command`, and only one of them");
+    let no_path = s.error("only `web` takes requests, so another process is asked by `command`");
+    let path = s.parsed("path", rules::url_path)?;
+    let command = s.value("command").map(rules::command).transpose()?;
+    let check = match (path, command) {
+        (Some(_), None) if process != WEB => return Err(no_path.hint("write a `command` that exits with 0 while it is well")),
+        (Some(path), None) => Some(HealthCheck::Http { path }),
+        (None, Some(command)) => Some(HealthCheck::Command(command)),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    let found = LivenessSpec {
+        check: check.clone().unwrap_or_default(),
+        interval: s.duration("interval", SECOND / 10..=SECOND * 600)?.unwrap_or(SECOND * 10),
+        timeout: s.duration("timeout", SECOND / 10..=SECOND * 600)?.unwrap_or(SECOND * 5),
+        failures: s.integer("failures", 1..=1000)?.unwrap_or(3) as u32,
+    };
+    s.done()?;
+    if check.is_none() { Err(missing) } else { Ok(Some(found)) }
+}
+
+fn crash(mut s: Section<'_>, found: &mut PaasToml) -> Result<(), KeyError> {
+    if let Some(files) = s.value("files") {
+        found.crash_files = Some(files.list()?.into_iter().map(|v| v.parsed(rules::crash_file)).collect::<Result<_, _>>()?);
+    }
     s.done()
 }
 

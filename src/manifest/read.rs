@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::paas_toml::PaasToml;
 use super::procfile::Procfile;
 use super::{
-    DeploySpec, HealthSpec, Manifest, ManifestError, ProcessSpec, ReleaseSpec, SourceFiles, WEB, app_json, paas_toml, procfile,
+    CrashSpec, DeploySpec, HealthSpec, Manifest, ManifestError, ProcessSpec, ReleaseSpec, SourceFiles, WEB, app_json, paas_toml,
+    procfile,
 };
 use crate::names::{BranchName, ProcessName};
 
@@ -50,6 +51,7 @@ pub fn read(files: &SourceFiles) -> Result<Manifest, ManifestError> {
             drain_streams: own.drain_streams.unwrap_or(deploy.drain_streams),
         },
         domains: own.domains,
+        crash: own.crash_files.map_or_else(CrashSpec::default, |files| CrashSpec { files }),
         env,
         warnings,
     })
@@ -70,11 +72,13 @@ fn one_process(name: &ProcessName, own: &PaasToml, ported: &app_json::AppJson, p
         memory: raw.memory,
         cpus: raw.cpus,
         pids: raw.pids,
+        disk: raw.disk,
         switch: raw.switch.unwrap_or(base.switch),
         stop_signal: raw.stop_signal.clone().unwrap_or(base.stop_signal),
         stop_timeout: raw.stop_timeout.unwrap_or(base.stop_timeout),
         read_only: raw.read_only.unwrap_or(base.read_only),
         health: raw.health_over(health),
+        liveness: raw.liveness.clone(),
     }
 }
 

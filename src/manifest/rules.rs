@@ -132,6 +132,15 @@ pub fn stage(given: &str) -> Result<String, String> {
     }
 }
 
+/// A glob for files that a crash leaves: the name of a file, or the whole path of one inside the instance.
+pub fn crash_file(given: &str) -> Result<String, String> {
+    let refused = "must be a file name such as `core.*`, or a whole path such as `/tmp/dumps/*.hprof`, without `..`";
+    let whole = given.starts_with('/') || !given.contains('/');
+    let clean = !given.chars().any(|c| c.is_control() || c == '\\') && !given.split('/').any(|part| part == "..");
+    let named = given.chars().any(|c| c.is_ascii_alphanumeric());
+    if whole && clean && named && given.len() <= 200 { Ok(given.to_owned()) } else { Err(refused.to_owned()) }
+}
+
 /// A key of `env`, `build.args` and the like.
 pub fn config_key(given: &str) -> Result<ConfigKey, String> {
     let key = ConfigKey::parse(given).map_err(|e| e.to_string())?;

@@ -155,6 +155,10 @@ impl Origin {
         }
     }
 
+    pub fn is_rollback(&self) -> bool {
+        matches!(self, Origin::Rollback { .. })
+    }
+
     /// For lists: `push main`, `rollback to v3`.
     pub fn describe(&self) -> String {
         match self {

@@ -1,9 +1,10 @@
 //! Sends one request to an instance and its answer back: connect, relay, and the retry rule.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::access::Record;
 use super::answer::{Answer, Ended, end_events};
@@ -14,8 +15,8 @@ use super::h1::body::{Decoder, Framing, Length};
 use super::h1::head::Declared;
 use super::h1::request::Request;
 use super::headers::{self, Provenance};
-use super::limits::{DIAL_TARGETS, DIAL_TOTAL};
-use super::target::{Claim, Cut, End};
+use super::limits::{DIAL_TARGETS, DIAL_TOTAL, RESTART_HELD, RESTART_HOLD, RESTART_PAUSE};
+use super::target::{Claim, Cut, End, Target};
 use super::tunnel::tunnel;
 use super::upload::{Flow, gone, upload};
 use super::worker::{Placement, Stage, Worker, reached};
@@ -42,13 +43,17 @@ pub struct Forward<'a> {
 
 impl Forward<'_> {
     /// Tries until the request is answered or may not be tried again:
-    /// a connection that could not be made proves that nothing was sent, so another target is tried;
+    /// a connection that could not be made proves that nothing was sent, so another target is tried, and if all refuse it waits a while
+    /// for one that starts again;
     /// a reused connection that died without one byte of an answer is tried again on a new one, if that can do no harm.
     pub async fn run(mut self, mut claim: Claim) -> Result<After, ProxyError> {
         let mut body = Decoder::new(length_of(self.request));
         let mut tried = Vec::new();
         let mut fresh = false;
         let give_up = Instant::now() + DIAL_TOTAL;
+        let mut hold = None;
+        // Nothing was sent to anybody so far: such a request may wait for a restart. One that may have killed its instance must not meet the next.
+        let mut unsent_so_far = true;
         loop {
             self.record.target.set(Some(claim.target().id()));
             let pooled = if fresh { None } else { self.worker.pool.take(claim.target(), self.request.is_repeatable()) };
@@ -62,16 +67,23 @@ impl Forward<'_> {
                     if reused && (self.request.is_repeatable() || (unsent && !self.request.has_body())) =>
                 {
                     fresh = true;
+                    unsent_so_far &= unsent;
                 }
                 ProxyError::Dial(failed) => {
                     tried.push(claim.target().id());
                     let may = tried.len() < DIAL_TARGETS && Instant::now() < give_up && failed.kind != DialKind::Other;
                     match self.worker.shared.place(self.host, &tried, self.record) {
                         Placement::Forward { claim: next, .. } if may => claim = next,
-                        _ => return Err(self.failed(&claim, ProxyError::Dial(failed))),
+                        _ if !unsent_so_far => return Err(self.failed(claim.target(), ProxyError::Dial(failed))),
+                        _ => {
+                            tried.clear();
+                            let until = *hold.get_or_insert_with(|| Instant::now() + RESTART_HOLD);
+                            claim = self.wait_for_restart(claim, failed, until).await?;
+                            continue;
+                        }
                     }
                 }
-                error => return Err(self.failed(&claim, error)),
+                error => return Err(self.failed(claim.target(), error)),
             }
             claim.retried();
             self.record.retried();
@@ -125,15 +137,59 @@ impl Forward<'_> {
         }
     }
 
+    /// Every instance refused, and nothing was sent: one that ended is started again by its init within moments, so the request waits for
+    /// it, or for whatever else the routes name by then. It is in flight nowhere meanwhile, so that it holds up no drain.
+    async fn wait_for_restart(&mut self, claim: Claim, failed: DialFailed, until: Instant) -> Result<Claim, ProxyError> {
+        let target = Arc::clone(claim.target());
+        drop(claim);
+        let comes_back = matches!(failed.kind, DialKind::Refused | DialKind::Gone);
+        let in_line = target.wait_in_line(RESTART_HELD).filter(|_| comes_back);
+        let (begun, before) = (Instant::now(), self.record.held.get());
+        // The later the next try is, the longer it refused already: `until` is the same for all tries of this request.
+        let waited = RESTART_HOLD.saturating_sub(until.saturating_duration_since(begun));
+        let pause = waited.clamp(RESTART_PAUSE.0, RESTART_PAUSE.1);
+        if in_line.is_none() || begun + pause > until {
+            return Err(self.failed(&target, ProxyError::Dial(failed)));
+        }
+        let mut stages = self.worker.shared.stage.subscribe();
+        let mut news = self.worker.shared.news.subscribe();
+        let nothing = Cell::new(0);
+        loop {
+            let over = tokio::select! {
+                biased;
+                () = gone(&mut self.client.reader, &nothing) => Some(ProxyError::ClientGone),
+                () = reached(&mut stages, Stage::Closing) => Some(ProxyError::NoInstance),
+                () = sleep(pause) => None,
+                _ = news.changed() => None,
+            };
+            self.record.held.set(before + begun.elapsed());
+            let placed = match over {
+                Some(error) => return Err(self.failed(&target, error)),
+                None => self.worker.shared.place(self.host, &[], self.record),
+            };
+            match placed {
+                Placement::Forward { claim, .. } => {
+                    if before.is_zero() {
+                        claim.target().tally.held();
+                    }
+                    return Ok(claim);
+                }
+                // The routes hold or have nothing yet: what the next snapshot names will do.
+                _ if Instant::now() < until => {}
+                _ => return Err(self.failed(&target, ProxyError::Dial(failed))),
+            }
+        }
+    }
+
     /// Tallies what the client sees of the error: our page, or an answer that broke off.
-    fn failed(&self, claim: &Claim, error: ProxyError) -> ProxyError {
+    fn failed(&self, target: &Target, error: ProxyError) -> ProxyError {
         let page = if self.record.status.get() == 0 { error.status() } else { None };
         let how = match error {
             ProxyError::Drained => End::Cut,
             _ if error.is_the_clients() => End::ClientLeft,
             _ => End::Dropped,
         };
-        claim.end(how, page.unwrap_or(0));
+        target.end(how, page.unwrap_or(0));
         error
     }
 

@@ -27,6 +27,13 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(120);
 pub const DIAL_TIME: Duration = Duration::from_secs(5);
 /// All attempts to connect one request, over all its targets.
 pub const DIAL_TOTAL: Duration = Duration::from_secs(10);
+/// A request that nobody took waits so long for an instance that starts again: init's first pauses and the boot of a common app. Tests of
+/// this room, where nothing boots, need not wait so long.
+pub const RESTART_HOLD: Duration = if cfg!(test) { Duration::from_millis(2000) } else { Duration::from_secs(5) };
+/// Between two tries meanwhile; doubled each time up to the second.
+pub const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// Requests that wait like that per target; more are answered at once.
+pub const RESTART_HELD: u64 = 512;
 /// Targets that one request may try.
 pub const DIAL_TARGETS: usize = 3;
 /// Dials at the same time per target and worker: a full backlog keeps only its own app's requests waiting.

@@ -30,6 +30,8 @@ pub struct Cut {
 pub struct Target {
     pub about: wire::Target,
     in_flight: AtomicU64,
+    /// Requests that wait until it starts again; they are in flight nowhere.
+    waiting: AtomicU64,
     streams: AtomicU64,
     draining: AtomicBool,
     cut: watch::Sender<Cut>,
@@ -76,6 +78,7 @@ impl Target {
         Self {
             about,
             in_flight: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             cut: watch::Sender::new(Cut::default()),
@@ -90,6 +93,13 @@ impl Target {
 
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(SeqCst)
+    }
+
+    /// Counts the caller in among those that wait for a restart, unless there are `most` already.
+    pub fn wait_in_line(self: &Arc<Self>, most: u64) -> Option<InLine> {
+        // Relaxed: only a bound, nothing is published by it.
+        let mine = InLine(Arc::clone(self));
+        if self.waiting.fetch_add(1, Relaxed) < most { Some(mine) } else { None }
     }
 
     pub fn is_draining(&self) -> bool {
@@ -148,6 +158,30 @@ impl Target {
         self.cut.subscribe()
     }
 
+    /// A request that was let in, or that waited for a restart, has ended; `status` is what the client saw, 0 for nothing.
+    /// Whether it ended before or after the target was closed is read once, so no request stands on both sides of a deploy, or on none.
+    pub fn end(&self, how: End, status: u16) {
+        let (tally, draining) = (&self.tally, self.is_draining());
+        match how {
+            End::Served => {
+                tally.served.fetch_add(1, Relaxed);
+                tally.drained.fetch_add(u64::from(draining), Relaxed);
+            }
+            End::Cut if draining => {
+                tally.cut.fetch_add(1, Relaxed);
+            }
+            // A cut without a drain: this process is told to end.
+            End::Cut | End::Dropped => {
+                tally.failed.fetch_add(1, Relaxed);
+                tally.failed_draining.fetch_add(u64::from(draining), Relaxed);
+            }
+            End::ClientLeft => {}
+        }
+        if let Some(class) = tally.by_class.get(usize::from(status / 100)) {
+            class.fetch_add(1, Relaxed);
+        }
+    }
+
     pub fn counts(&self) -> TargetCounts {
         let tally = &self.tally;
         TargetCounts {
@@ -164,6 +198,16 @@ impl Target {
             cut: tally.cut.load(Relaxed),
             by_class: std::array::from_fn(|i| tally.by_class[i].load(Relaxed)),
         }
+    }
+}
+
+/// A place among those that wait for a restart. Counts out when dropped.
+#[derive(Debug)]
+pub struct InLine(Arc<Target>);
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
     }
 }
 
@@ -200,27 +244,8 @@ impl Claim {
     }
 
     /// The request has ended; `status` is what the client saw, 0 for nothing. To be called once per request, before the claim is dropped.
-    /// Whether it ended before or after the target was closed is read once, so no request stands on both sides of a deploy, or on none.
     pub fn end(&self, how: End, status: u16) {
-        let (tally, draining) = (&self.target.tally, self.target.is_draining());
-        match how {
-            End::Served => {
-                tally.served.fetch_add(1, Relaxed);
-                tally.drained.fetch_add(u64::from(draining), Relaxed);
-            }
-            End::Cut if draining => {
-                tally.cut.fetch_add(1, Relaxed);
-            }
-            // A cut without a drain: this process is told to end.
-            End::Cut | End::Dropped => {
-                tally.failed.fetch_add(1, Relaxed);
-                tally.failed_draining.fetch_add(u64::from(draining), Relaxed);
-            }
-            End::ClientLeft => {}
-        }
-        if let Some(class) = tally.by_class.get(usize::from(status / 100)) {
-            class.fetch_add(1, Relaxed);
-        }
+        self.target.end(how, status);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one publisher: reads what the store says, and takes the proxies from one snapshot to the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,13 +34,22 @@ pub struct Publisher {
     pub proxies: Arc<Proxies>,
     /// Serialises prepare → commit → activate over all apps; holds the last number that was tried, so that none is used twice.
     turn: Mutex<u64>,
+    /// Instances that are being restarted: no request goes to them. Forgotten with the daemon: then they serve as they are.
+    suspended: std::sync::Mutex<BTreeSet<InstanceId>>,
     /// A publish has failed: the next look tries again.
     dirty: AtomicBool,
 }
 
 impl Publisher {
     pub fn new(store: Store, config: Arc<HostConfig>, proxies: Arc<Proxies>) -> Arc<Self> {
-        Arc::new(Self { store, config, proxies, turn: Mutex::new(0), dirty: AtomicBool::new(false) })
+        Arc::new(Self {
+            store,
+            config,
+            proxies,
+            turn: Mutex::new(0),
+            suspended: std::sync::Mutex::default(),
+            dirty: AtomicBool::new(false),
+        })
     }
 
     /// Takes the proxies to what the store says now. With no proxy connected the snapshot waits for one.
@@ -49,6 +59,24 @@ impl Publisher {
         // Relaxed: a hint for the next look, nothing is published by it.
         self.dirty.store(published.is_err(), Ordering::Relaxed);
         published
+    }
+
+    /// No new requests for this instance from the next publish on; its old ones drain.
+    pub fn suspend(&self, instance: InstanceId) {
+        self.suspended().insert(instance);
+    }
+
+    /// Requests again, from the next publish on.
+    pub fn resume(&self, instance: InstanceId) {
+        self.suspended().remove(&instance);
+    }
+
+    pub fn is_suspended(&self, instance: InstanceId) -> bool {
+        self.suspended().contains(&instance)
+    }
+
+    fn suspended(&self) -> std::sync::MutexGuard<'_, BTreeSet<InstanceId>> {
+        self.suspended.lock().expect("no code panics while it holds the suspended instances")
     }
 
     /// Has a publish failed since the last good one?
@@ -120,6 +148,7 @@ impl Publisher {
                     commit: release.commit.clone(),
                     drain: deploy.drain,
                     drain_streams: deploy.drain_streams,
+                    suspended: self.is_suspended(row.id),
                 });
             }
             apps.push(AppView { app_id: app.id, name: app.name, held: app.held_by.is_some(), instances: views });

@@ -11,6 +11,9 @@ use crate::wire::proxy::{Action, DrainBudget, Route, Snapshot, Target};
 /// How long a held request waits at most, whatever the deploy's own limits are.
 const HOLD_LIMIT: Duration = Duration::from_secs(60);
 
+/// What is in flight at an instance that hangs may not come to an end at all.
+pub const SUSPEND_DRAIN: Duration = Duration::from_secs(10);
+
 /// An app as the routes see it.
 #[derive(Debug, Clone)]
 pub struct AppView {
@@ -28,6 +31,8 @@ pub struct InstanceView {
     pub commit: Option<CommitSha>,
     pub drain: Duration,
     pub drain_streams: Duration,
+    /// It is being restarted where it is: no new requests, and what is in flight has [`SUSPEND_DRAIN`].
+    pub suspended: bool,
 }
 
 /// Everything a snapshot is made of.
@@ -80,9 +85,14 @@ pub fn apply(view: &mut View, pending: &Pending) {
 pub fn snapshot(view: &View, version: u64) -> Snapshot {
     let (mut own_routes, mut added_routes, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for app in &view.apps {
-        let serving: Vec<InstanceId> =
-            app.instances.iter().filter(|i| i.row.wanted == Wanted::Live && i.row.takes_requests()).map(|i| i.row.id).collect();
-        let action = if app.held { Action::Hold { limit_ms: millis(HOLD_LIMIT) } } else { Action::Forward { targets: serving } };
+        let web = || app.instances.iter().filter(|i| i.row.wanted == Wanted::Live && i.row.takes_requests());
+        let serving: Vec<InstanceId> = web().filter(|i| !i.suspended).map(|i| i.row.id).collect();
+        // All that there are come back in a moment: their requests wait.
+        let action = if app.held || (serving.is_empty() && web().next().is_some()) {
+            Action::Hold { limit_ms: millis(HOLD_LIMIT) }
+        } else {
+            Action::Forward { targets: serving }
+        };
         if let Some(host) = own_host(&app.name, view.base.as_ref()) {
             own_routes.push(Route { host, app: app.name.clone(), action: action.clone() });
         }
@@ -107,6 +117,10 @@ fn target(instance: &InstanceView, held: bool) -> Option<Target> {
     let drain = match row.wanted {
         // Held: nothing new comes, and the daemon waits for the end of what runs. A later snapshot without the hold takes the drain back.
         Wanted::Live if held => Some(DrainBudget { requests_ms: millis(instance.drain), streams_ms: millis(instance.drain) }),
+        Wanted::Live if instance.suspended => {
+            let limit = millis(instance.drain.min(SUSPEND_DRAIN));
+            Some(DrainBudget { requests_ms: limit, streams_ms: limit })
+        }
         Wanted::Live => None,
         Wanted::Retiring => Some(DrainBudget {
             requests_ms: millis(instance.drain),

@@ -19,6 +19,7 @@ mod config;
 mod counts;
 mod deploys;
 mod domains;
+mod ends;
 mod error;
 mod events;
 mod history;
@@ -50,8 +51,9 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
+    (20, "why", include_str!("migrations/0020_why.sql")),
     (50, "alerts", include_str!("migrations/0050_alerts.sql")),
     (60, "load", include_str!("migrations/0060_load.sql")),
 ];

@@ -11,7 +11,13 @@ use crate::names::InstanceId;
 pub mod record;
 
 /// What this code speaks. Raise it when a message is added, and send that message only to a peer of at least that version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The first version that knows [`ToInit::Restart`].
+pub const KNOWS_RESTART: u32 = 2;
+
+/// So many short runs in a row are a crash loop.
+pub const CRASH_LOOP: u32 = 3;
 
 /// The longest message either side accepts, in bytes: [`LAST_LINES`] lines of [`LAST_LINE_BYTES`] bytes that JSON may write six times
 /// as long, and room for the rest.
@@ -88,11 +94,27 @@ pub struct EndReport {
     pub will_restart_in_ms: Option<u64>,
     /// What went wrong, where more is known than the code says.
     pub reason: Option<String>,
+    /// When it ended, in milliseconds since 1970: tells one end from the next. An init of version 1 does not say.
+    #[serde(default)]
+    pub at_ms: Option<i64>,
+    /// How many runs have ended like this without a longer one between them, this one included.
+    #[serde(default)]
+    pub in_a_row: u32,
+    /// The daemon had it restarted, as it hung.
+    #[serde(default)]
+    pub hung: bool,
+    /// How often the kernel refused it another process or thread while it ran.
+    #[serde(default)]
+    pub pids_refused: u64,
 }
 
 impl EndReport {
     /// One phrase for people: `exited with code 1`, `was killed for using too much memory`.
     pub fn summary(&self) -> String {
+        if self.hung {
+            let why = self.reason.as_deref().unwrap_or("it did not answer its liveness check");
+            return format!("hung and was restarted: {why}");
+        }
         if self.out_of_memory {
             return "was killed because it used more memory than its limit".to_owned();
         }
@@ -119,6 +141,8 @@ pub enum ToInit {
     Open,
     /// Send `signal` to the app's process group, SIGKILL after `timeout_ms`, then exit with the app's code.
     Stop { signal: i32, timeout_ms: u64 },
+    /// As `Stop`, but the app is started again afterwards; `why` is what people read. Only for inits of [`KNOWS_RESTART`].
+    Restart { signal: i32, timeout_ms: u64, why: String },
     /// How much the app may log: this many lines per second on average, and `burst` at once. A line counts once per started 4 KiB.
     Limits { lines_per_second: u32, burst: u32 },
 }

@@ -16,7 +16,7 @@ use paas::api::types::logs::LogsQuery;
 use paas::api::types::processes::{ExecRequest, Restart, RunRequest};
 use paas::api::types::releases::Rollback;
 use paas::base::secret::Secret;
-use paas::names::{AppName, ConfigKey, Hostname, KeyName, ProcessName, ReleaseNumber};
+use paas::names::{AppName, ConfigKey, CrashId, Hostname, KeyName, ProcessName, ReleaseNumber};
 
 use crate::support::{Tarball, World};
 
@@ -129,6 +129,10 @@ async fn every_client_method_understands_the_real_daemon() {
     assert!(info.stages.len() >= 5 && info.deploy.state == "live", "{info:?}");
     is_live(&end_of(client.follow(first).await).await);
     refused(client.cancel(first).await, ErrorCode::Conflict);
+
+    assert!(client.why(&app).await.expect("a story").release.is_some());
+    assert!(client.crashes(&app).await.expect("crash files").is_empty());
+    refused(client.crash_file(&app, CrashId(999)).await, ErrorCode::NotFound);
 
     settings(&client, &app).await;
     processes(&client, &app).await;

@@ -8,10 +8,11 @@ use hyper::body::Frame;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Body, Client, ClientError, Events, json_body, nothing};
+use super::{Body, Client, ClientError, Events, Pieces, json_body, nothing};
 use crate::api::types::alerts::{Alert, Sent};
 use crate::api::types::apps::{App, Destroyed, NewApp};
 use crate::api::types::config::{ConfigPatch, ConfigValues};
+use crate::api::types::crashes::CrashFile;
 use crate::api::types::deploys::{Deploy, DeployEvent, DeployInfo, NewDeploy};
 use crate::api::types::disk::Disk;
 use crate::api::types::doctor::Findings;
@@ -22,7 +23,8 @@ use crate::api::types::logs::{LogEvent, LogsQuery};
 use crate::api::types::processes::{Ps, Restart, Scale};
 use crate::api::types::releases::{Release, Rollback};
 use crate::api::types::status::{Status, Version};
-use crate::names::{AppName, DeployId, Hostname, KeyName};
+use crate::api::types::why::Why;
+use crate::names::{AppName, CrashId, DeployId, Hostname, KeyName};
 
 type Answer<T> = Result<T, ClientError>;
 
@@ -141,6 +143,19 @@ impl Client {
 
     pub async fn restart(&self, app: &AppName, restart: &Restart) -> Answer<Events<DeployEvent>> {
         self.events(Method::POST, &format!("/apps/{app}/restart"), json_body(restart)).await
+    }
+
+    pub async fn why(&self, app: &AppName) -> Answer<Why> {
+        self.json(Method::GET, &format!("/apps/{app}/why"), nothing()).await
+    }
+
+    pub async fn crashes(&self, app: &AppName) -> Answer<Vec<CrashFile>> {
+        self.json(Method::GET, &format!("/apps/{app}/crashes"), nothing()).await
+    }
+
+    /// The bytes of a crash file, piece by piece.
+    pub async fn crash_file(&self, app: &AppName, id: CrashId) -> Answer<Pieces> {
+        self.pieces(Method::GET, &format!("/apps/{app}/crashes/{id}"), nothing()).await
     }
 
     pub async fn logs(&self, app: &AppName, query: &LogsQuery) -> Answer<Events<LogEvent>> {

@@ -78,6 +78,29 @@ impl ClientError {
     }
 }
 
+/// A file as it comes.
+pub struct Pieces {
+    act: String,
+    body: Incoming,
+}
+
+impl Pieces {
+    /// The next piece; None: that was all of it. An end that comes too early is an error.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            match frame {
+                Ok(frame) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+                Err(e) => return Err(ClientError::Broken { act: self.act.clone(), why: e.to_string() }),
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Talks to one daemon. Cheap to make: it connects at the first call, and keeps one idle connection.
 pub struct Client {
     transport: Transport,
@@ -156,6 +179,12 @@ impl Client {
         let answer = self.send(request(method, path, body)).await?;
         let body = whole(answer.into_body()).await.map_err(|why| ClientError::Broken { act: act.clone(), why })?;
         serde_json::from_slice(&body).map_err(|e| ClientError::Nonsense { act, why: e.to_string() })
+    }
+
+    async fn pieces(&self, method: Method, path: &str, body: Body) -> Result<Pieces, ClientError> {
+        let act = format!("{method} {path}");
+        let answer = self.send(request(method, path, body)).await?;
+        Ok(Pieces { act, body: answer.into_body() })
     }
 
     async fn events<T: DeserializeOwned>(&self, method: Method, path: &str, body: Body) -> Result<Events<T>, ClientError> {

@@ -7,6 +7,7 @@ mod access;
 mod alerts;
 mod apps;
 mod config;
+mod crashes;
 mod deploys;
 mod disk;
 mod domains;
@@ -20,6 +21,7 @@ mod push;
 mod releases;
 mod sessions;
 mod status;
+mod why;
 
 pub mod accept;
 pub mod doctor;
@@ -65,6 +67,9 @@ pub fn router(server: Server) -> Router {
         .route("/apps/{app}/restart", post(processes::restart))
         .route("/apps/{app}/run", post(sessions::run))
         .route("/apps/{app}/exec", post(sessions::exec))
+        .route("/apps/{app}/why", get(why::why))
+        .route("/apps/{app}/crashes", get(crashes::list))
+        .route("/apps/{app}/crashes/{id}", get(crashes::get))
         .route("/apps/{app}/logs", get(logs::logs))
         .route("/keys", get(keys::list).post(keys::add))
         .route("/keys/{name}", delete(keys::remove))

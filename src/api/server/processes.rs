@@ -12,15 +12,18 @@ use super::events::nothing;
 use super::fail::Fail;
 use crate::api::error::ErrorCode;
 use crate::api::types::processes::{Instance, InstanceState, Process, Ps, Restart, Scale};
+use crate::base::clock::UnixMillis;
 use crate::instances::link::InitState;
+use crate::instances::usage::Usage;
 use crate::manifest::CommandLine;
 use crate::model;
 use crate::model::access::Right;
 use crate::model::deploy::Origin;
+use crate::model::end::HEALTHY_MS;
 use crate::model::instance::Wanted;
 use crate::model::release::{Release, default_count};
-use crate::names::ProcessName;
-use crate::wire::init::Phase;
+use crate::names::{InstanceId, ProcessName};
+use crate::wire::init::{CRASH_LOOP, Phase};
 
 /// Of one process type; above it somebody has mistyped.
 const MOST_INSTANCES: u32 = 100;
@@ -34,6 +37,7 @@ pub async fn ps(State(server): State<Server>, who: Who, path: Path<String>) -> R
         Some(number) => Some(store.release(app.id, number).await?),
         None => None,
     };
+    let usage = server.usage(&rows).await;
     let mut releases = BTreeMap::new();
     for row in &rows {
         if let std::collections::btree_map::Entry::Vacant(place) = releases.entry(row.release) {
@@ -51,7 +55,7 @@ pub async fn ps(State(server): State<Server>, who: Who, path: Path<String>) -> R
         processes.push(Process {
             wanted: process.as_ref().map_or(0, |p| scale.get(&name).copied().unwrap_or_else(|| default_count(p))),
             command: process.and_then(|p| p.command).map(|c| show(&c)),
-            instances: of_process.map(|row| server.show_instance(row, releases.get(&row.release))).collect(),
+            instances: of_process.map(|row| server.show_instance(row, releases.get(&row.release), usage.get(&row.id))).collect(),
             process: name,
         });
     }
@@ -112,7 +116,13 @@ impl Server {
         Err(fail.hint(format!("it has {}", known.join(", "))))
     }
 
-    fn show_instance(&self, row: &model::instance::Instance, release: Option<&Release>) -> Instance {
+    /// Of those that run, all asked at once; one that does not answer has no figures.
+    async fn usage(&self, rows: &[model::instance::Instance]) -> BTreeMap<InstanceId, Usage> {
+        let asking = rows.iter().map(|row| async move { Some((row.id, self.world.instances.usage(row).await?)) });
+        futures_util::future::join_all(asking).await.into_iter().flatten().collect()
+    }
+
+    fn show_instance(&self, row: &model::instance::Instance, release: Option<&Release>, usage: Option<&Usage>) -> Instance {
         let init = self.world.instances.links.state(row.id);
         let process = release.and_then(|r| r.processes().into_iter().find(|p| p.name == row.process));
         Instance {
@@ -120,10 +130,14 @@ impl Server {
             index: row.index,
             release: row.release,
             commit: release.and_then(|r| r.commit.clone()),
-            state: state(row.wanted, init.as_ref()),
+            state: if self.world.publisher.is_suspended(row.id) {
+                InstanceState::Restarting
+            } else {
+                state(row.wanted, init.as_ref())
+            },
             since: row.created_at,
             restarts: init.as_ref().map_or(0, |s| s.restarts),
-            memory: None,
+            memory: usage.map(|u| u.memory),
             memory_limit: Some(process.and_then(|p| p.spec.memory).unwrap_or(self.world.config.limits.memory)),
             in_flight: row.takes_requests().then(|| self.world.publisher.proxies.counts(row.id).in_flight),
             requests: row.takes_requests().then(|| super::events::counts(self.world.counts_of(row.id))),
@@ -138,6 +152,8 @@ fn state(wanted: Wanted, init: Option<&InitState>) -> InstanceState {
         (Wanted::Paused | Wanted::Gone, _) => InstanceState::Stopping,
         (_, None) => InstanceState::Unknown,
         (_, Some(Phase::Gated)) => InstanceState::Gated,
+        (_, Some(Phase::BackingOff)) if loops(init) => InstanceState::CrashLoop,
+        (Wanted::Live, Some(Phase::Running { .. })) if loops(init) => InstanceState::CrashLoop,
         (_, Some(Phase::BackingOff)) => InstanceState::BackingOff,
         (_, Some(Phase::Stopping)) => InstanceState::Stopping,
         (_, Some(Phase::Ended)) => InstanceState::Ended,
@@ -145,4 +161,11 @@ fn state(wanted: Wanted, init: Option<&InitState>) -> InstanceState {
         (Wanted::Retiring, Some(Phase::Running { .. })) => InstanceState::Draining,
         (Wanted::Live, Some(Phase::Running { .. })) => InstanceState::Running,
     }
+}
+
+/// It has ended again and again, and the present run is not long enough to call it healthy.
+fn loops(init: Option<&InitState>) -> bool {
+    let Some(end) = init.and_then(|s| s.last_end.as_ref()).filter(|end| end.in_a_row >= CRASH_LOOP) else { return false };
+    let since = end.at_ms.map_or(i64::MAX, |at| UnixMillis::now().0.saturating_sub(at));
+    u64::try_from(since).unwrap_or(0) < HEALTHY_MS
 }

@@ -5,6 +5,7 @@
 pub mod alerts;
 pub mod apps;
 pub mod config;
+pub mod crashes;
 pub mod deploys;
 pub mod disk;
 pub mod doctor;
@@ -15,3 +16,4 @@ pub mod logs;
 pub mod processes;
 pub mod releases;
 pub mod status;
+pub mod why;

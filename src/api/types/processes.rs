@@ -59,6 +59,10 @@ pub enum InstanceState {
     /// Begun, not yet proven.
     Starting,
     Running,
+    /// It ended several times in a row without a healthy run between; it is tried again, with growing pauses.
+    CrashLoop,
+    /// It hung; its requests finish, then it starts anew.
+    Restarting,
     /// Ended by itself; waits before the next try.
     BackingOff,
     /// Finishes its requests.

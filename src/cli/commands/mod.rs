@@ -16,6 +16,7 @@ mod api;
 mod apps;
 mod check;
 mod config;
+mod crashes;
 mod deploy;
 mod deploys;
 mod disk;
@@ -30,6 +31,7 @@ mod releases;
 mod run;
 mod status;
 mod terminal;
+mod why;
 
 #[cfg(test)]
 pub(super) use config::parse_lines;
@@ -48,6 +50,8 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Releases => releases::list(context).await,
         Verb::Rollback { release } => releases::rollback(context, release).await,
         Verb::Ps { act } => ps::run(context, act).await,
+        Verb::Why { name } => why::run(context, name).await,
+        Verb::Crashes { act } => crashes::run(context, act).await,
         Verb::Logs(args) => logs::run(context, args).await,
         Verb::Run(args) => run::run(context, args).await,
         Verb::Exec(args) => exec::run(context, args).await,

@@ -107,6 +107,8 @@ fn state(state: InstanceState) -> &'static str {
         InstanceState::Gated => "gated",
         InstanceState::Starting => "starting",
         InstanceState::Running => "running",
+        InstanceState::CrashLoop => "crash loop",
+        InstanceState::Restarting => "restarting",
         InstanceState::BackingOff => "backing off",
         InstanceState::Draining => "draining",
         InstanceState::Stopping => "stopping",

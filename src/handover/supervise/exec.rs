@@ -21,6 +21,9 @@ pub(super) const FDS: &str = "PAAS_FDS";
 /// The supervisor's process id.
 pub(super) const PARENT: &str = "PAAS_UP_PID";
 
+/// What the units say too.
+const OOM_SCORE: &str = "-900";
+
 /// What to become.
 #[derive(Debug, Clone)]
 pub struct ExecAs {
@@ -54,6 +57,7 @@ fn prepare(ask: &ExecAs) -> io::Result<Command> {
 
     SigSet::empty().thread_set_mask()?;
     umask(Mode::from_bits_truncate(0o022)); // Modes that matter are set explicitly.
+    go_last();
     let kept = if ask.keep_sys_admin { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
     if Uid::effective().is_root() {
         drop_bounding(kept)?;
@@ -71,6 +75,12 @@ fn prepare(ask: &ExecAs) -> io::Result<Command> {
     }
     fds::place_for_exec(passed)?;
     Ok(command)
+}
+
+/// Where that is permitted: when memory runs out, apps go before paas does. Builds and instances have scores above zero.
+fn go_last() {
+    // Lowering needs a right that root in a container may not have; paas works without.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
 }
 
 /// The user of that name, or an error that names it.

@@ -10,7 +10,7 @@ fn refused(files: &SourceFiles) -> (String, String) {
 }
 
 /// (paas.toml, part of the message, part of the hint)
-const TOML: [(&str, &str, &str); 58] = [
+const TOML: [(&str, &str, &str); 64] = [
     ("[biuld]\n", "paas.toml:1:2: unknown key `biuld`", "did you mean `build`?"),
     ("[procesess.web]\n", "unknown key `procesess`", "did you mean `processes`?"),
     ("[processes.web]\ncomand = \"x\"", "paas.toml:2:1: unknown key `processes.web.comand`", "did you mean `command`?"),
@@ -20,8 +20,14 @@ const TOML: [(&str, &str, &str); 58] = [
         "unknown key `processes.web.health.url`",
         "allowed here: command, grace, interval, path, tcp, timeout",
     ),
-    ("port = 3000\n", "unknown key `port`", "allowed here: build, deploy, domains, env, processes, release"),
+    ("port = 3000\n", "unknown key `port`", "allowed here: build, crash, deploy, domains, env, processes, release"),
     ("[build\n", "not valid TOML", ""),
+    ("[processes.web.liveness]\ninterval = \"1s\"", "needs `path` or `command`", ""),
+    ("[processes.web.liveness]\npath = \"/\"\ncommand = \"x\"", "only one of them", ""),
+    ("[processes.worker.liveness]\npath = \"/\"", "asked by `command`", "exits with 0"),
+    ("[crash]\nfiles = [\"../core\"]", "must be a file name", ""),
+    ("[crash]\nfiles = [\"a/core\"]", "must be a file name", ""),
+    ("[crash]\nfiles = [\"*\"]", "must be a file name", ""),
     ("x = = 1\n", "not valid TOML", ""),
     ("[build]\nbuildpack = \"nodejs\"", "no buildpack of this name", ""),
     ("[build]\nbuildpack = \"pyton\"", "did you mean `python`?", ""),

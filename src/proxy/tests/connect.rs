@@ -118,3 +118,33 @@ fn nix_listener_with_no_backlog() -> std::net::TcpListener {
     listen(&fd, Backlog::new(0).expect("backlog")).expect("listen");
     std::net::TcpListener::from(fd)
 }
+
+#[test]
+fn a_request_that_nobody_took_waits_for_an_instance_that_comes_back_and_not_for_ever() {
+    // Each connection serves one request, so that none is kept.
+    let app = Instance::start(|_, to| to.write_all(ok("back").as_bytes()).is_err());
+    let world = World::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+    world.place(1, closed);
+    world.activate(&snapshot(1, &[1], &[]));
+    let mut client = world.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nhi");
+    // It waits: the answer is not there before the instance is.
+    client.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("timeout");
+    assert!(client.stream.peek(&mut [0; 1]).is_err(), "it was answered while nobody was there");
+    // One that waits holds up no drain.
+    world.daemon.wait_counts(1, |c| c.in_flight == 0);
+    client.stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    world.place(1, app.address);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.body.as_str()), (200, "back"));
+    assert_eq!(app.requests()[0].body, b"hi");
+    assert_eq!(world.daemon.wait_counts(1, |c| c.served == 1).held, 1);
+
+    world.place(1, closed);
+    let begun = Instant::now();
+    client.send("GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.answer().status, 502);
+    assert_eq!(world.get("/").status, 502);
+    assert!(begun.elapsed() < Duration::from_secs(15), "it waited {:?}", begun.elapsed());
+}

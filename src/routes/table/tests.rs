@@ -19,7 +19,7 @@ fn instance(id: i64, app: &str, process: &str, wanted: Wanted) -> InstanceView {
         counted: false,
         created_at: UnixMillis(0),
     };
-    InstanceView { row, commit: None, drain: Duration::from_secs(30), drain_streams: Duration::from_secs(600) }
+    InstanceView { row, commit: None, drain: Duration::from_secs(30), drain_streams: Duration::from_secs(600), suspended: false }
 }
 
 fn view() -> View {

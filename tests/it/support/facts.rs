@@ -59,6 +59,12 @@ impl World {
         self.paas(&["deploys", "info", newest["id"].as_str().expect("a deploy has a name"), "--json"]).ok().json()
     }
 
+    /// What `paas why` says of an app.
+    #[track_caller]
+    pub fn why(&self, app: &str) -> Value {
+        self.paas(&["why", app, "--json"]).ok().json()
+    }
+
     /// The texts of the last `n` log lines.
     #[track_caller]
     pub fn log_texts(&self, app: &str, n: usize, more: &[&str]) -> Vec<String> {

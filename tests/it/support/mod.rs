@@ -39,6 +39,6 @@ pub use repo::{Repo, SCRATCH, place_program, testapp_binary, testapp_file};
 pub use small_disk::{SmallDisk, free};
 pub use tarball::{Entry, Tarball};
 pub use traffic::{Counted, Traffic};
-pub use wait::eventually;
+pub use wait::{eventually, until};
 pub use websocket::{Message, Socket};
 pub use world::World;

@@ -1,0 +1,118 @@
+//! Ends of runs, and the crash files that were kept.
+
+use sqlx::sqlite::SqliteRow;
+
+use super::row::{at, bad, flag, int, json, number, text, to_json};
+use super::{Store, StoreError};
+use crate::model::app::App;
+use crate::model::crash::{CrashFile, NewCrashFile};
+use crate::model::end::End;
+use crate::names::{CrashId, InstanceId, ProcessName, ReleaseNumber};
+
+/// Ends that are kept per app: a crash loop makes two a minute, so this is more than an hour of one.
+const KEEP: i64 = 200;
+
+fn end(row: &SqliteRow) -> Result<End, StoreError> {
+    Ok(End {
+        at: at(row, "at")?,
+        instance: InstanceId(int(row, "instance_id")?),
+        process: text(row, "process", ProcessName::parse)?,
+        index: number(row, "idx")?,
+        release: ReleaseNumber(int(row, "release")?),
+        live: flag(row, "live")?,
+        told: json(row, "told")?,
+    })
+}
+
+fn crash_file(row: &SqliteRow) -> Result<CrashFile, StoreError> {
+    Ok(CrashFile {
+        id: CrashId(int(row, "id")?),
+        at: at(row, "at")?,
+        process: text(row, "process", ProcessName::parse)?,
+        index: number(row, "idx")?,
+        release: ReleaseNumber(int(row, "release")?),
+        path: text(row, "path", |v| Ok::<_, String>(v.to_owned()))?,
+        bytes: u64::try_from(int(row, "bytes")?).map_err(|e| bad("bytes", e))?,
+    })
+}
+
+impl Store {
+    /// Keeps an end, with an event beside it if one is given. False: it is known already.
+    pub async fn end_record(&self, app: &App, end: &End, event: Option<&str>) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let new = sqlx::query(
+            "insert into ends (app_id, at, instance_id, process, idx, release, live, told)
+             values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
+        )
+        .bind(app.id)
+        .bind(end.at.0)
+        .bind(end.instance.0)
+        .bind(end.process.as_str())
+        .bind(i64::from(end.index))
+        .bind(end.release.0)
+        .bind(i64::from(end.live))
+        .bind(to_json(&end.told))
+        .execute(&mut *tx)
+        .await?;
+        if new.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "delete from ends where app_id = ? and id not in (select id from ends where app_id = ? order by id desc limit ?)",
+        )
+        .bind(app.id)
+        .bind(app.id)
+        .bind(KEEP)
+        .execute(&mut *tx)
+        .await?;
+        if let Some(what) = event {
+            Self::event_in(&mut tx, Some(&app.name), None, "paas", what).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The newest ends of an app, newest first.
+    pub async fn ends(&self, app_id: i64, limit: u32) -> Result<Vec<End>, StoreError> {
+        let rows = sqlx::query("select * from ends where app_id = ? order by at desc, id desc limit ?")
+            .bind(app_id)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(end).collect()
+    }
+
+    /// Notes a crash file; None: the same one is kept already.
+    pub async fn crash_file_add(&self, app_id: i64, new: &NewCrashFile) -> Result<Option<CrashId>, StoreError> {
+        let made = sqlx::query(
+            "insert into crash_files (app_id, at, instance_id, process, idx, release, path, modified, bytes)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
+        )
+        .bind(app_id)
+        .bind(new.at.0)
+        .bind(new.instance.0)
+        .bind(new.process.as_str())
+        .bind(i64::from(new.index))
+        .bind(new.release.0)
+        .bind(&new.path)
+        .bind(new.modified)
+        .bind(i64::try_from(new.bytes).map_err(|e| bad("bytes", e))?)
+        .execute(&self.writer)
+        .await?;
+        Ok((made.rows_affected() > 0).then(|| CrashId(made.last_insert_rowid())))
+    }
+
+    /// The crash files of an app, newest first.
+    pub async fn crash_files(&self, app_id: i64) -> Result<Vec<CrashFile>, StoreError> {
+        let rows = sqlx::query("select * from crash_files where app_id = ? order by id desc")
+            .bind(app_id)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(crash_file).collect()
+    }
+
+    pub async fn crash_file_forget(&self, app_id: i64, id: CrashId) -> Result<(), StoreError> {
+        sqlx::query("delete from crash_files where app_id = ? and id = ?").bind(app_id).bind(id.0).execute(&self.writer).await?;
+        Ok(())
+    }
+}
