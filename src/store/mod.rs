@@ -47,8 +47,9 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
+    (10, "ends", include_str!("migrations/0010_ends.sql")),
     (50, "alerts", include_str!("migrations/0050_alerts.sql")),
     (60, "load", include_str!("migrations/0060_load.sql")),
 ];

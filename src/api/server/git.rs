@@ -8,10 +8,12 @@ use super::access::Who;
 use super::fail::{Fail, internal};
 use crate::api::error::ErrorCode;
 use crate::api::types::git::{GitService, Session, SessionRequest};
+use crate::base::crash::{self, Point};
 use crate::model::access::Right;
 
 pub async fn session(State(server): State<Server>, who: Who, Json(ask): Json<SessionRequest>) -> Result<Json<Session>, Fail> {
     who.must(Right::Deploy, Some(&ask.app))?;
+    crash::point(Point::KeyChecked);
     let known = server.world.store.app(&ask.app).await.is_ok();
     let app = match ask.service {
         GitService::ReceivePack => server.app_or_new(&ask.app, &who).await?,
@@ -21,6 +23,7 @@ pub async fn session(State(server): State<Server>, who: Who, Json(ask): Json<Ses
         return Err(Fail::new(ErrorCode::Conflict, format!("app `{}` is being destroyed", app.name)));
     }
     server.world.repos.ensure(&app.name).await.map_err(|e| internal(&e))?;
+    crash::point(Point::RepoMade);
     if let Some(key) = who.0.key_id() {
         server.world.store.key_used(key).await?;
     }
