@@ -41,7 +41,7 @@ impl World {
         World::start_with("", &[])
     }
 
-    /// `more` is added to the host config; `env` to the environment of the processes.
+    /// `more` is added to the host config; `env` to the environment of the roles and of ssh sessions.
     pub fn start_with(more: &str, env: &[(&str, &str)]) -> World {
         World::launch(None, more, env)
     }
@@ -61,7 +61,7 @@ impl World {
         let config = folder.join("paas.toml");
         make_folders(&folder);
         place_binary(&folder);
-        let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"));
+        let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"), env);
         let domain = format!("{name}.test");
         let of_engine = engine.as_ref().map_or(String::new(), |engine| {
             format!("socket = \"{}\"\nexec_root = \"{}\"\n", engine.socket().display(), engine.exec_root().display())
@@ -144,7 +144,7 @@ impl World {
     /// The CLI, not started yet.
     pub fn paas_command(&self) -> Command {
         let mut command = Command::new(self.folder.join("paas"));
-        command.env("PAAS_SOCKET", self.run_dir().join("api.sock")).env_remove("PAAS_CRASH_AT").current_dir("/");
+        command.env("PAAS_SOCKET", self.run_dir().join("api.sock")).env_remove("PAAS_CRASH_DIR").current_dir("/");
         command
     }
 
@@ -243,6 +243,11 @@ impl World {
 
     pub fn run_dir(&self) -> PathBuf {
         self.folder.join("run")
+    }
+
+    /// The name that the installation's objects in Docker carry.
+    pub fn install(&self) -> &str {
+        &self.install
     }
 
     pub fn state_dir(&self) -> PathBuf {
