@@ -1,13 +1,16 @@
 //! Crash points: named places between two effects where a test kills the process, to prove that a restart heals.
 //!
-//! Every point stands in [`Point`]; a test walks [`Point::ALL`] and fails for one that was not hit. `PAAS_CRASH_AT=<name>` in the
-//! environment of a process arms one point; without it a point costs one load of a flag.
+//! Every point stands in [`Point`]; a test walks [`Point::ALL`] and fails for one that was not hit. `PAAS_CRASH_DIR=<folder>` in the
+//! environment of a process makes it look there, at each point, for a file of the point's name: who renames that file to `<name>.hit` dies. So a
+//! point is armed by making a file, at any time, and kills one process once; the one that is started after it lives. Without the variable a
+//! point costs one load of a flag.
 
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 macro_rules! points {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
-        /// A place where a process may be killed. The text is the name in `PAAS_CRASH_AT`.
+        /// A place where a process may be killed. The text is the name of the file that arms it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Point { $($(#[$doc])* $name,)+ }
 
@@ -23,13 +26,19 @@ macro_rules! points {
 
 points! {
     // The push, in the ssh session and the hook.
+    SessionStarted = "session-started",
     SessionAuthorised = "session-authorised",
     HookStarted = "hook-started",
     HookDeployAsked = "hook-deploy-asked",
     HookReported = "hook-reported",
-    // Admission, in the daemon.
-    CommitPinned = "commit-pinned",
+    // The push, in the daemon: who may, the app and its repository, admission.
+    KeyChecked = "key-checked",
+    AppRecorded = "app-recorded",
+    RepoMade = "repo-made",
+    PushTaken = "push-taken",
     DeployAdmitted = "deploy-admitted",
+    CommitPinned = "commit-pinned",
+    OlderSuperseded = "older-superseded",
     // Before and after the commit of every move of the deploy machine.
     BeforeMoveBuilding = "before-move-building",
     AfterMoveBuilding = "after-move-building",
@@ -51,48 +60,65 @@ points! {
     ContextOpened = "context-opened",
     BuildStarted = "build-started",
     BuildEnded = "build-ended",
-    ReleaseRecorded = "release-recorded",
     // Preparing.
     NetworkMade = "network-made",
     InstanceRecorded = "instance-recorded",
     InstanceCreated = "instance-created",
     InstanceStarted = "instance-started",
+    InitsReported = "inits-reported",
     ReleaseCommandCreated = "release-command-created",
+    ReleaseCommandNoted = "release-command-noted",
     ReleaseCommandStarted = "release-command-started",
     ReleaseCommandEnded = "release-command-ended",
     // Starting and probing.
+    HoldPublished = "hold-published",
+    OldPaused = "old-paused",
     OldStopped = "old-stopped",
-    GateOpened = "gate-opened",
     TargetRegistered = "target-registered",
+    GateOpened = "gate-opened",
     ProbePassed = "probe-passed",
     // The commit point.
     SnapshotPrepared = "snapshot-prepared",
     SnapshotActivated = "snapshot-activated",
+    WorkersTold = "workers-told",
     WorkersSwitched = "workers-switched",
+    BranchSet = "branch-set",
     BranchMoved = "branch-moved",
-    // After it.
+    LiveTold = "live-told",
+    // After it: the old release goes.
     Drained = "drained",
     OldTermed = "old-termed",
+    OldEnded = "old-ended",
+    ContainerRemoved = "container-removed",
+    FolderRemoved = "folder-removed",
     OldRemoved = "old-removed",
+    // Clean-up.
+    SourceDropped = "source-dropped",
     ImagesPruned = "images-pruned",
+    DeployEnded = "deploy-ended",
     // Clean-up of a deploy that failed.
+    CandidatesGiven = "candidates-given",
+    PausedWanted = "paused-wanted",
+    HoldEnded = "hold-ended",
     FailedRemoved = "failed-removed",
+    FailureTold = "failure-told",
 }
 
-static ARMED: OnceLock<Option<Point>> = OnceLock::new();
+static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
 
-/// Kills this process with SIGKILL if `point` is the armed one; otherwise does nothing.
+/// Kills this process with SIGKILL if `point` is armed, which disarms it; otherwise does nothing.
 pub fn point(point: Point) {
-    if armed() == Some(point) {
-        die();
+    if let Some(folder) = FOLDER.get_or_init(|| std::env::var_os("PAAS_CRASH_DIR").map(PathBuf::from)) {
+        strike(folder, point);
     }
 }
 
-fn armed() -> Option<Point> {
-    *ARMED.get_or_init(|| {
-        let name = std::env::var("PAAS_CRASH_AT").ok()?;
-        Point::ALL.iter().copied().find(|p| p.name() == name)
-    })
+fn strike(folder: &Path, point: Point) {
+    let armed = folder.join(point.name());
+    // A rename succeeds for one process only.
+    if std::fs::rename(&armed, armed.with_extension("hit")).is_ok() {
+        die();
+    }
 }
 
 #[cfg(feature = "server")]
@@ -116,6 +142,6 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Point::ALL.len());
-        assert!(names.len() >= 46, "the registry must hold at least 46 points, has {}", names.len());
+        assert!(names.len() >= 60, "the registry must hold at least 60 points, has {}", names.len());
     }
 }

@@ -5,6 +5,7 @@
 
 mod doctor;
 mod install;
+mod kept;
 mod listen;
 pub mod roles;
 mod stack;
@@ -26,7 +27,7 @@ use crate::config::HostConfig;
 use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
 use crate::deploys::slots::BuildSlots;
-use crate::deploys::world::{Cancels, Wakeups, World};
+use crate::deploys::world::{Cancels, Latch, Wakeups, World};
 use crate::disk::Disk;
 use crate::docker::Docker;
 use crate::git::Repos;
@@ -66,6 +67,8 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
     let world = build_world(&config).await?;
     install::hooks(&config)?;
     world.export_keys().await.map_err(|e| anyhow::anyhow!("exporting the ssh keys: {e}"))?;
+
+    world.before_serving().await.context("reading the deploys under way")?;
 
     let doors = Arc::new(accept::Doors::open(&config.users).map_err(anyhow::Error::msg)?);
     let router = crate::api::server::router(Server { world: Arc::clone(&world), started_at: UnixMillis::now() });
@@ -173,6 +176,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         keys_turn: tokio::sync::Mutex::default(),
         last_serial: AtomicU64::new(first_serial),
         first_serial,
+        recovered: Latch::default(),
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
+use super::kept::{self, Keeper};
 use crate::cli::{self, Connection, Role, StackAct};
 use crate::config::HostConfig;
 use crate::dialer::{self, DialerRun};
@@ -104,11 +105,11 @@ fn no_core_files() {
 
 fn run_proxy(config: &Path) -> anyhow::Result<()> {
     let config = HostConfig::load(config)?;
-    let (mut listeners, mut restored) = (Vec::new(), None);
+    let (mut listeners, mut kept) = (Vec::new(), Vec::new());
     for (name, fd) in fds::take_inherited().context("taking the inherited sockets")? {
         match name.as_str() {
             "http" => listeners.push(TcpListener::from(fd)),
-            "snapshot" => restored = Some(read_kept(fd).context("reading the kept snapshot")?),
+            snapshot if snapshot.starts_with(kept::NAME) => kept.push((name, fd)),
             other => tracing::warn!("an inherited descriptor `{other}` is not ours; it is closed"),
         }
     }
@@ -117,6 +118,7 @@ fn run_proxy(config: &Path) -> anyhow::Result<()> {
             listeners.push(TcpListener::bind(address).with_context(|| format!("listening on {address}"))?);
         }
     }
+    let (keeper, restored) = Keeper::take(kept);
     let socket = config.dialer_socket();
     let (stop, shutdown) = tokio::sync::watch::channel(false);
     stop_on_signal(stop)?;
@@ -125,7 +127,7 @@ fn run_proxy(config: &Path) -> anyhow::Result<()> {
         control_socket: config.proxy_socket(),
         dial: Arc::new(move || dial_with(DialClient::new(socket.clone()))),
         restored,
-        keep: Box::new(keep),
+        keep: Box::new(move |snapshot| keeper.keep(snapshot)),
         ready: Box::new(|| systemd::ready("serving")),
         shutdown,
         workers: 0,
@@ -148,33 +150,6 @@ fn dial_with(client: DialClient) -> Dial {
             })
         })
     })
-}
-
-/// The active snapshot goes to memory that the supervisor keeps: it holds keys later, so never to a disk.
-fn keep(snapshot: &[u8]) {
-    use std::io::{Seek, Write};
-    let kept = nix::sys::memfd::memfd_create("snapshot", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
-        .map_err(std::io::Error::from)
-        .and_then(|fd| {
-            let mut file = std::fs::File::from(fd);
-            file.write_all(snapshot)?;
-            file.rewind()?;
-            systemd::remove_fd("snapshot");
-            systemd::store_fd("snapshot", file.as_fd());
-            Ok(())
-        });
-    if let Err(e) = kept {
-        tracing::warn!("the snapshot could not be kept for a restart: {e}");
-    }
-}
-
-fn read_kept(fd: OwnedFd) -> std::io::Result<Vec<u8>> {
-    use std::io::{Read, Seek};
-    let mut file = std::fs::File::from(fd);
-    file.rewind()?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn stop_on_signal(stop: tokio::sync::watch::Sender<bool>) -> anyhow::Result<()> {

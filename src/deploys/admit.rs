@@ -15,11 +15,14 @@ impl World {
         let (deploy, superseded) = self.store.deploy_admit(new).await?;
         crash::point(Point::DeployAdmitted);
         for older in superseded {
-            self.feeds.tell(&deploy.app, older, &Happened::Superseded { by: deploy.id });
-            if let Ok(older) = self.store.deploy(older).await {
-                self.unpin(&older).await;
-                self.drop_source(&older).await;
-            }
+            crash::point(Point::OlderSuperseded);
+            let world = Arc::clone(self);
+            // Beside the admission, which waits for nothing that may take long.
+            self.crew.start_once(&format!("end of {older}"), async move {
+                if let Ok(older) = world.store.deploy(older).await {
+                    world.after(&older).await;
+                }
+            });
         }
         let ahead = self.store.deploys_active().await?.iter().filter(|d| d.app_id == deploy.app_id && d.id < deploy.id).count();
         if ahead > 0 {

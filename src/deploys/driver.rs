@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::crash;
+use crate::base::crash::{self, Point};
 use crate::deploys::error::StepError;
 use crate::deploys::feed::{Happened, StageTime, Tone};
 use crate::deploys::step::Next;
@@ -37,6 +37,10 @@ impl World {
     async fn drive_app(self: &Arc<Self>, app_id: i64) {
         let mut stopping = self.crew.stopping();
         let wakeup = self.wakeups.of(app_id);
+        tokio::select! {
+            () = self.recovered.wait() => self.finish_ended(app_id).await,
+            _ = stopping.changed() => return,
+        }
         while !*stopping.borrow() {
             match self.next_of(app_id).await {
                 Ok(Some(deploy)) => self.drive_one(deploy).await,
@@ -204,21 +208,23 @@ impl World {
         self.feeds.tell(&deploy.app, deploy.id, &Happened::Cancelled { still_serves: None });
     }
 
-    /// What follows the end of a deploy; also called for the newest ones at start, as a crash may have come between.
+    /// What follows the end of a deploy. Every part may be done again: after a crash a start calls it for those that have not ended.
     pub(super) async fn after(self: &Arc<Self>, deploy: &Deploy) {
         let app = match self.store.app_by_id(deploy.app_id).await {
             Ok(app) => app,
             Err(_) => return,
         };
+        let mut whole = true;
         match deploy.state {
             State::Live => {
                 self.settle(&app).await;
-                self.move_branch(deploy).await;
+                whole = self.move_branch(deploy).await;
                 self.tell_live(deploy).await;
                 self.alert_over(deploy).await;
+                crash::point(Point::LiveTold);
             }
             State::Failed | State::Cancelled => {
-                self.undo(deploy, &app).await;
+                whole = self.undo(deploy, &app).await;
                 let happened = match (&deploy.failure, deploy.state) {
                     (Some(failure), State::Failed) => Happened::Failed { failure: failure.clone(), still_serves: app.live },
                     _ => Happened::Cancelled { still_serves: app.live },
@@ -227,13 +233,41 @@ impl World {
                 self.deploy_log(deploy, &format!("deploy {} is {}", deploy.id, deploy.state));
                 self.feeds.tell(&deploy.app, deploy.id, &happened);
                 self.alert_failed(deploy, &app).await;
+                crash::point(Point::FailureTold);
             }
-            State::Superseded => self.unpin(deploy).await,
+            State::Superseded => {
+                self.unpin(deploy).await;
+                self.tell_superseded(deploy).await;
+            }
             State::Queued | State::Building | State::Preparing | State::Starting | State::Probing | State::Shifting => return,
         }
         self.cancels.forget(deploy.id);
         self.drop_source(deploy).await;
+        crash::point(Point::SourceDropped);
         self.prune(&app).await;
+        // What could not be done (it was logged) is tried again by the next start.
+        if whole && let Err(e) = self.store.deploy_ended(deploy.id).await {
+            tracing::warn!(app = %deploy.app, deploy = %deploy.id, "noting the end: {e}");
+        }
+        crash::point(Point::DeployEnded);
+    }
+
+    /// A crash may have come between the end of a deploy and what follows it.
+    async fn finish_ended(self: &Arc<Self>, app_id: i64) {
+        let Ok(app) = self.store.app_by_id(app_id).await else { return };
+        if app.destroying {
+            return;
+        }
+        for deploy in self.store.deploys_to_end(app_id).await.unwrap_or_default() {
+            self.after(&deploy).await;
+        }
+        self.settle(&app).await;
+    }
+
+    async fn tell_superseded(&self, deploy: &Deploy) {
+        let newer = self.store.deploys(deploy.app_id, 50).await.unwrap_or_default();
+        let by = newer.iter().map(|d| d.id).filter(|id| *id > deploy.id).min().unwrap_or(deploy.id);
+        self.feeds.tell(&deploy.app, deploy.id, &Happened::Superseded { by });
     }
 
     /// A deploy that failed may have had nobody looking. Told once, however often a start comes by here.

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::deploys::driver;
 use crate::deploys::world::World;
-use crate::model::app::App;
+use crate::model::deploy::Deploy;
 use crate::model::instance::Wanted;
-
-/// A file that was not written to for so long has no writer any more.
-const QUIET: Duration = Duration::from_secs(10);
+use crate::store::StoreError;
 
 impl World {
     /// Everything that a start has to put right: routes, instances, half-done ends of deploys, drivers. Nothing of it waits for Docker to be
@@ -20,8 +17,9 @@ impl World {
         let docker_answers = !self.docker.ping().await.1.is_bad();
         for app in &apps {
             let rows = self.store.instances_of(app.id).await.unwrap_or_default();
-            for row in rows.iter().filter(|i| matches!(i.wanted, Wanted::Live | Wanted::Retiring | Wanted::Candidate)) {
-                // The link must listen for whatever runs: an init that reconnects brings its state with it.
+            for row in rows.iter().filter(|i| i.wanted != Wanted::Gone) {
+                // The link must listen for whatever runs: an init that reconnects brings its state with it, and hears what was asked of it
+                // meanwhile (one that is paused may still have to be told to stop).
                 if let Err(e) = self.instances.listen(row) {
                     tracing::warn!(app = %app.name, instance = %row.id, "listening for the init of {}: {e}", row.label());
                 }
@@ -32,7 +30,6 @@ impl World {
             }
         }
         self.drop_unknown_targets().await;
-        self.drop_old_sources().await;
         if docker_answers {
             self.drop_orphans().await;
             for app in apps.iter().filter(|a| !a.destroying) {
@@ -42,35 +39,22 @@ impl World {
         if let Err(e) = self.publisher.publish().await {
             tracing::error!("publishing the routes: {e}");
         }
-        for deploy in self.store.deploys_with_branch_to_move().await.unwrap_or_default() {
-            self.after(&deploy).await;
-        }
+        self.recovered.set();
         for app in &apps {
-            self.finish_ended_deploys(app).await;
-            self.settle(app).await;
             if app.destroying {
                 self.destroy_in_background(app);
             } else {
+                // It ends what a crash left open before it takes the next deploy; one app's slow end holds up no other app.
                 driver::drive(self, app.id);
             }
         }
     }
 
-    /// A deploy that ended left of the commit point may have left candidates, a hold, or a feed without its last event.
-    async fn finish_ended_deploys(self: &Arc<Self>, app: &App) {
-        let active: Vec<_> = self.store.deploys_active().await.unwrap_or_default().into_iter().map(|d| d.id).collect();
-        for id in &active {
-            let _ = self.feeds.resume(&app.name, *id);
-        }
-        let rows = self.store.instances_of(app.id).await.unwrap_or_default();
-        let mut ended: Vec<_> =
-            rows.iter().filter(|i| i.wanted == Wanted::Candidate && !active.contains(&i.deploy)).map(|i| i.deploy).collect();
-        ended.extend(app.held_by.filter(|d| !active.contains(d)));
-        ended.sort_unstable();
-        ended.dedup();
-        for id in ended {
-            if let Ok(deploy) = self.store.deploy(id).await {
-                self.after(&deploy).await;
+    /// Ends lines that a crash may have cut in the feeds that go on, so that the next event is not lost with them.
+    fn resume_feeds(&self, deploys: &[Deploy]) {
+        for deploy in deploys {
+            if let Err(e) = self.feeds.resume(&deploy.app, deploy.id) {
+                tracing::warn!(app = %deploy.app, deploy = %deploy.id, "going on with the deploy's events: {e}");
             }
         }
     }
@@ -95,19 +79,23 @@ impl World {
         self.instances.remove_leftovers().await;
     }
 
-    /// What a crash left in the middle of an upload or a build.
-    async fn drop_old_sources(&self) {
-        let needed: Vec<_> = self.store.deploys_active().await.unwrap_or_default().iter().map(|d| self.source_path(d)).collect();
-        let Ok(entries) = std::fs::read_dir(self.config.builds_dir()) else { return };
-        for path in entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| !needed.contains(p)) {
-            // What is being written now belongs to an upload that began after this start.
-            let quiet = path.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|t| t > QUIET));
-            if path.is_file()
-                && quiet
-                && let Err(e) = std::fs::remove_file(&path)
-            {
+    /// What a crash left of uploads and sources that no deploy waits for, locks in repositories, and events that it cut. To be called before
+    /// anybody can upload or push: all that is there then is an earlier daemon's.
+    pub async fn before_serving(&self) -> Result<(), StoreError> {
+        for app in self.store.apps().await? {
+            if let Err(e) = self.repos.drop_stale_locks(&app.name) {
+                tracing::warn!(app = %app.name, "{e}");
+            }
+        }
+        let active = self.store.deploys_active().await?;
+        self.resume_feeds(&active);
+        let needed: Vec<_> = active.iter().map(|d| self.source_path(d)).collect();
+        let Ok(entries) = std::fs::read_dir(self.config.builds_dir()) else { return Ok(()) };
+        for path in entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| !needed.contains(p) && p.is_file()) {
+            if let Err(e) = std::fs::remove_file(&path) {
                 tracing::warn!("removing `{}`: {e}", path.display());
             }
         }
+        Ok(())
     }
 }

@@ -29,7 +29,8 @@ pub(super) async fn retire(world: &Arc<World>, app: &App) {
             while let Ok(Some(row)) = task.store.instance(row.id).await {
                 task.wait_for_room().await;
                 match task.retire_one(&row).await {
-                    Ok(()) => return,
+                    // An image that a container used could not go before.
+                    Ok(()) => return task.prune_after(&row).await,
                     Err(e) => {
                         tracing::warn!(app = %row.app, instance = %row.id, "retiring {}: {e:?}; it is tried again", row.label())
                     }
@@ -71,11 +72,24 @@ impl World {
             self.instances.stop(row, &signal, limit).await?;
             // Before the row goes: a crash from here on neither loses the counts nor adds them twice.
             self.count_in(row).await;
+            crash::point(Point::OldEnded);
         }
         self.instances.remove(row).await?;
         crash::point(Point::OldRemoved);
         self.publisher.proxies.forget(row.id);
         Ok(())
+    }
+
+    /// Once the last of what was leaving is gone.
+    async fn prune_after(self: &Arc<Self>, row: &Instance) {
+        let rows = self.store.instances_of(row.app_id).await.unwrap_or_default();
+        let leaving = rows.iter().any(|i| matches!(i.wanted, Wanted::Retiring | Wanted::Gone));
+        if !leaving
+            && let Ok(app) = self.store.app_by_id(row.app_id).await
+            && !app.destroying
+        {
+            self.prune(&app).await;
+        }
     }
 
     /// Until the proxies say that nothing is in flight, or the budgets (which they keep) must be over.

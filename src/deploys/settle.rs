@@ -53,6 +53,7 @@ impl World {
         match process.spec.switch {
             Switch::AfterTerm => {
                 term(&old);
+                crash::point(Point::WorkersTold);
                 open(&new);
             }
             Switch::Overlap => {
@@ -88,6 +89,7 @@ impl World {
         if old.iter().any(|i| i.takes_requests() && i.wanted == Wanted::Live) {
             self.store.app_hold(app.id, Some(deploy.id)).await?;
             self.publisher.publish().await?;
+            crash::point(Point::HoldPublished);
         }
         for row in &old {
             let release = self.store.release(app.id, row.release).await?;
@@ -98,6 +100,7 @@ impl World {
             }
             // Before it stops, so that nobody who sees it stopped starts it again.
             self.store.instances_want(&[row.id], Wanted::Paused).await?;
+            crash::point(Point::OldPaused);
             let (signal, limit) = release.stop_rule(&row.process);
             self.instances.stop(row, &signal, limit).await?;
         }
@@ -106,7 +109,8 @@ impl World {
     }
 
     /// Removes what a deploy made that ended left of the commit point, and lets what it paused serve again.
-    pub(super) async fn undo(self: &Arc<Self>, deploy: &Deploy, app: &App) {
+    /// False if something could not be done, which was logged.
+    pub(super) async fn undo(self: &Arc<Self>, deploy: &Deploy, app: &App) -> bool {
         // A release command that a crash or a cancel left behind must not run on.
         if let Err(e) = self.instances.remove_one_off(&app.name, deploy.id).await {
             tracing::warn!(app = %app.name, deploy = %deploy.id, "removing the release command's container: {e}");
@@ -117,15 +121,19 @@ impl World {
             rows.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).map(|i| i.id).collect();
         let paused: Vec<InstanceId> = rows.iter().filter(|i| i.wanted == Wanted::Paused).map(|i| i.id).collect();
         if let Err(e) = self.store.instances_want(&made, Wanted::Gone).await {
-            return tracing::error!(app = %app.name, deploy = %deploy.id, "undoing the deploy: {e}");
+            tracing::error!(app = %app.name, deploy = %deploy.id, "undoing the deploy: {e}");
+            return false;
         }
+        crash::point(Point::CandidatesGiven);
         retire::retire(self, app).await;
         if !paused.is_empty() {
             // With stop-start the new ones must be gone before the old ones run again.
             retire::wait_gone(self, &made).await;
             if let Err(e) = self.store.instances_want(&paused, Wanted::Live).await {
-                return tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
+                tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
+                return false;
             }
+            crash::point(Point::PausedWanted);
             self.reconcile_app(app).await;
             self.wait_until_healthy(app).await;
         }
@@ -136,8 +144,10 @@ impl World {
             if let Err(e) = self.publisher.publish().await {
                 tracing::error!(app = %app.name, "publishing after a failed deploy: {e}");
             }
+            crash::point(Point::HoldEnded);
         }
         crash::point(Point::FailedRemoved);
+        true
     }
 
     /// Until the live instances that take requests answer, or their boot has taken longer than it may: requests are held meanwhile.
@@ -159,8 +169,12 @@ impl World {
         }
     }
 
-    /// The branch of a push moves when its deploy is live, and only by us.
-    pub(super) async fn move_branch(&self, deploy: &Deploy) {
+    /// The branch of a push moves when its deploy is live, and only by us. False if it could not, which was logged.
+    pub(super) async fn move_branch(&self, deploy: &Deploy) -> bool {
+        // Once: it may have moved on since.
+        if deploy.branch_moved {
+            return true;
+        }
         if let (Origin::Push { branch, old }, Some(commit)) = (&deploy.origin, &deploy.commit) {
             let mut moved = self.repos.move_branch(&deploy.app, branch, old.as_ref(), commit).await;
             if let Err(GitError::Moved { found, .. }) = moved {
@@ -169,18 +183,21 @@ impl World {
             }
             if let Err(e) = moved {
                 // Not noted as moved: the next start tries again, and the pin keeps the commit.
-                return tracing::error!(app = %deploy.app, deploy = %deploy.id, "moving branch {branch}: {e}");
+                tracing::error!(app = %deploy.app, deploy = %deploy.id, "moving branch {branch}: {e}");
+                return false;
             }
+            crash::point(Point::BranchSet);
             self.unpin(deploy).await;
         }
         if let Err(e) = self.store.deploy_branch_moved(deploy.id).await {
             tracing::error!(deploy = %deploy.id, "noting that the branch was moved: {e}");
         }
         crash::point(Point::BranchMoved);
+        true
     }
 
     /// The commit of a deploy that is over is kept by its branch, or no longer.
-    pub(super) async fn unpin(&self, deploy: &Deploy) {
+    pub async fn unpin(&self, deploy: &Deploy) {
         if matches!(deploy.origin, Origin::Push { .. })
             && let Err(e) = self.repos.unpin(&deploy.app, deploy.id).await
         {

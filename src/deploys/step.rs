@@ -81,7 +81,6 @@ impl World {
             Outcome::New(new) => {
                 crash::point(Point::BeforeMovePreparing);
                 let number = self.store.release_record(deploy, &new).await?;
-                crash::point(Point::ReleaseRecorded);
                 tracing::info!(app = %deploy.app, deploy = %deploy.id, release = %number, "release {number} of {} is recorded", deploy.app);
             }
             Outcome::Again(release) => self.store.release_reuse(deploy, &release).await?,
@@ -122,6 +121,7 @@ impl World {
         for row in &made {
             self.instances.wait_for_init(row).await?;
         }
+        crash::point(Point::InitsReported);
         if deploy.origin.brings_source() {
             self.run_release_command(deploy, &scene).await?;
         }

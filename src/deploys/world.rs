@@ -66,6 +66,8 @@ pub struct World {
     pub last_serial: AtomicU64,
     /// Every number that `serial` gives is at least this.
     pub first_serial: u64,
+    /// Set when a start has put right what runs: no driver acts before.
+    pub recovered: Latch,
 }
 
 impl World {
@@ -99,6 +101,22 @@ impl World {
         let domains = self.store.domains().await.unwrap_or_default();
         let added = domains.into_iter().filter(|d| d.app == app.name && d.redirect_to.is_none()).map(|d| d.host);
         added.chain([self.own_host(app)]).map(|host| format!("http://{host}{suffix}")).collect()
+    }
+}
+
+/// Something that comes true once.
+#[derive(Default)]
+pub struct Latch(watch::Sender<bool>);
+
+impl Latch {
+    pub fn set(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Cancel-safe: yes.
+    pub async fn wait(&self) {
+        // The sender lives in `self`, so this ends only when it is set.
+        let _ = self.0.subscribe().wait_for(|set| *set).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::run::Git;
@@ -53,6 +53,33 @@ impl Repos {
             }
         }
         self.sync_refs(app, "heads").await
+    }
+
+    /// Removes the locks that a git of ours left when it was killed in the middle of moving a ref: else no ref of that name moves ever again. To be
+    /// called before this process starts any git; nobody else moves refs. A git that an earlier process left running then fails, and is done again.
+    pub fn drop_stale_locks(&self, app: &AppName) -> Result<(), GitError> {
+        let repo = self.path(app);
+        let mut folders = vec![repo.join("refs")];
+        let mut files: Vec<PathBuf> = ["HEAD.lock", "packed-refs.lock"].iter().map(|name| repo.join(name)).collect();
+        while let Some(folder) = folders.pop() {
+            // A repository whose making was cut short has no refs yet.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "lock") {
+                    files.push(path);
+                }
+            }
+        }
+        for file in files {
+            match fs::remove_file(&file) {
+                Ok(()) => tracing::warn!(%app, "removed the lock `{}`, which a killed git left", file.display()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(GitError::Folder { act: "removing the lock", path: file, source }),
+            }
+        }
+        Ok(())
     }
 
     /// Puts a branch at a commit that is not deployed, from wherever it was. Durable when it returns. Errors: not a commit.

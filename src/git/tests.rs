@@ -127,6 +127,23 @@ async fn a_branch_moves_only_from_where_it_was_expected() {
 }
 
 #[tokio::test]
+async fn a_git_that_was_killed_while_it_moved_a_ref_stops_no_later_move() {
+    let world = World::new().await;
+    let one = world.commit(&[("a", "1")]);
+    let (repos, app, main) = (&world.repos, &world.app, branch("main"));
+    let repo = repos.path(app);
+    std::fs::create_dir_all(repo.join("refs/paas/deploys")).expect("mkdir");
+    for lock in ["refs/heads/main.lock", "refs/paas/deploys/d1.lock", "packed-refs.lock"] {
+        std::fs::write(repo.join(lock), "").expect("a lock");
+    }
+    assert!(repos.move_branch(app, &main, None, &one).await.is_err());
+    repos.drop_stale_locks(app).expect("dropped");
+    repos.move_branch(app, &main, None, &one).await.expect("moved");
+    repos.pin(app, &one, DeployId(1)).await.expect("pinned");
+    repos.drop_stale_locks(&AppName::parse("unmade").expect("name")).expect("nothing to drop");
+}
+
+#[tokio::test]
 async fn a_pinned_commit_survives_maintenance_and_an_unpinned_one_may_go() {
     let world = World::new().await;
     let (one, two) = (world.commit(&[("a", "1")]), world.commit(&[("a", "2")]));

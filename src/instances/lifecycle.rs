@@ -289,6 +289,7 @@ impl Instances {
     /// Removes the container, its folder, its way in and its row.
     pub async fn remove(&self, row: &Instance) -> Result<(), InstanceError> {
         self.docker.remove(&self.container_name(row)).await?;
+        crash::point(Point::ContainerRemoved);
         if row.takes_requests()
             && let Err(e) = self.dial.unregister(row.id).await
         {
@@ -305,6 +306,7 @@ impl Instances {
             }
             _ => {}
         }
+        crash::point(Point::FolderRemoved);
         self.store.instance_forget(row.id).await?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Every process of the instance can connect to that socket, so only PID 1 of a namespace below ours is listened to, and even that one is
 //! believed about its own instance only. A wish (open, stop) is remembered and told again to an init that connects anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +49,8 @@ pub enum LinkError {
     Socket { act: &'static str, path: PathBuf, source: io::Error },
     #[error("instance {0} has no link; it was never made or is gone")]
     Unknown(InstanceId),
+    #[error("instance {0} is gone")]
+    Gone(InstanceId),
     #[error("instance {instance} did not get there within {} s", limit.as_secs_f32())]
     TimedOut { instance: InstanceId, limit: Duration, last: Box<InitState> },
 }
@@ -60,6 +62,8 @@ pub struct Links {
     burst: u32,
     is_init: fn(i32) -> bool,
     instances: Mutex<HashMap<InstanceId, Arc<Entry>>>,
+    /// Those that were forgotten: who read their row before must not make their folder again. Changed under the lock of `instances` only.
+    gone: Mutex<HashSet<InstanceId>>,
     changes: broadcast::Sender<(InstanceId, Change)>,
     sessions: AtomicU64,
 }
@@ -108,17 +112,22 @@ impl Links {
             burst: config.burst,
             is_init,
             instances: Mutex::default(),
+            gone: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
             sessions: AtomicU64::new(1),
         }
     }
 
     /// Makes the instance's folder and its socket, replacing one that an earlier daemon left. Listening already is fine.
-    /// `source` is what its log lines are tagged with. To be called inside the runtime.
+    /// `source` is what its log lines are tagged with. To be called inside the runtime. Errors: [`LinkError::Gone`] after [`Links::forget`], as
+    /// numbers of instances are never used again.
     pub fn listen(self: &Arc<Self>, instance: InstanceId, source: Source) -> Result<(), LinkError> {
         let source = Source { instance: Some(instance), ..source };
         let path = self.socket(instance);
         let mut instances = self.instances();
+        if self.gone.lock().expect("no code panics while it holds this lock").contains(&instance) {
+            return Err(LinkError::Gone(instance));
+        }
         if instances.get(&instance).is_some_and(|entry| entry.source == source) && path.exists() {
             return Ok(());
         }
@@ -173,7 +182,12 @@ impl Links {
 
     /// The instance is gone: closes its socket, finishes its log segments. Its folder is the caller's.
     pub fn forget(&self, instance: InstanceId) {
-        let Some(entry) = self.instances().remove(&instance) else { return };
+        let entry = {
+            let mut instances = self.instances();
+            self.gone.lock().expect("no code panics while it holds this lock").insert(instance);
+            instances.remove(&instance)
+        };
+        let Some(entry) = entry else { return };
         entry.close();
         let _ = std::fs::remove_file(self.socket(instance));
         if let Err(e) = self.logs.finish_others(&entry.source.app, instance, None) {

@@ -197,6 +197,8 @@ pub struct Deploy {
     pub release: Option<ReleaseNumber>,
     pub by: Option<KeyId>,
     pub cancel_asked: bool,
+    /// The branch of a push was moved to its commit.
+    pub branch_moved: bool,
     pub created_at: UnixMillis,
     /// When the present state was entered.
     pub entered_at: UnixMillis,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::protocol::{self, Outcome};
 use super::serve_git::{ENV_APP, ENV_BEGAN, ENV_CONFIG, ENV_KEY};
-use super::view::View;
+use super::view::{Patience, View};
 use super::{REFUSED, door, say};
 use crate::api::render::seconds;
 use crate::api::types::git::PushRequest;
@@ -40,10 +40,11 @@ pub fn run() -> ExitCode {
         let why = format!("{} refs in one push; push one branch", asked.commands.len());
         asked.commands.into_iter().map(|command| Outcome { reference: command.reference, why: Some(why.clone()) }).collect()
     } else {
-        let request = PushRequest { app, commands: asked.commands, options: asked.options, atomic: asked.atomic, resume: None };
+        let (commands, options, atomic) = (asked.commands, asked.options, asked.atomic);
+        let request = PushRequest { app, commands, options, atomic, resume: None, push: name_of_push() };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime of one thread can be made");
-        match runtime.block_on(View::new(&door(&config, key), request).watch()) {
+        match runtime.block_on(View::new(&door(&config, key), request, Patience::default()).watch()) {
             Some(outcomes) => {
                 if let (Some(received), Some(whole)) = (received, since_session_began()) {
                     say::line(&format!("       receive {} · whole push {}", seconds(received), seconds(whole)));
@@ -57,6 +58,11 @@ pub fn run() -> ExitCode {
     let reported = protocol::write(&mut to, &outcomes);
     crash::point(crash::Point::HookReported);
     if reported.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) }
+}
+
+/// None where the kernel gives no random bytes: then a push that is asked again is another push.
+fn name_of_push() -> Option<String> {
+    Some(format!("{:016x}{:016x}", getrandom::u64().ok()?, getrandom::u64().ok()?))
 }
 
 /// Milliseconds since ssh started the session; the clock may have been set meanwhile, then nothing is told.

@@ -25,6 +25,8 @@ pub(super) const ENV_BEGAN: &str = "PAAS_SESSION_BEGAN";
 
 /// The daemon answers from memory and its store; it may have to make a repository.
 const ASK_DEADLINE: Duration = Duration::from_secs(15);
+/// Before a daemon whose connection broke is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Address space of each git process. A pack is mapped in windows and a large blob is streamed; only a delta bomb needs more.
 const MEMORY: u64 = 4 << 30;
 /// Seconds of CPU of each git process: a gigabyte of deltas takes a few minutes.
@@ -56,6 +58,7 @@ pub(super) fn run(config: &HostConfig, key: KeyId, service: GitService, app: &Ap
             Some("leave out `-t`: git push does the right thing by itself"),
         );
     }
+    crash::point(crash::Point::SessionStarted);
     let session = match ask(config, key, service, app) {
         Ok(session) => session,
         Err(error) => {
@@ -76,11 +79,20 @@ pub(super) fn run(config: &HostConfig, key: KeyId, service: GitService, app: &Ap
 fn ask(config: &HostConfig, key: KeyId, service: GitService, app: &AppName) -> Result<Session, ClientError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime of one thread can be made");
-    runtime.block_on(async {
-        let request = SessionRequest { app: app.clone(), service };
-        let late = |_| ClientError::Broken { act: "asking for a session".to_owned(), why: "no answer in time".to_owned() };
-        tokio::time::timeout(ASK_DEADLINE, door(config, key).git_session(&request)).await.map_err(late)?
-    })
+    let request = SessionRequest { app: app.clone(), service };
+    let mut last = ClientError::Broken { act: "asking for a session".to_owned(), why: "no answer in time".to_owned() };
+    // Asking twice is asking once: a daemon that was restarted in the middle is asked again. One that is not there is told at once.
+    let asking = async {
+        loop {
+            match door(config, key).git_session(&request).await {
+                Err(error @ ClientError::Broken { .. }) => last = error,
+                answer => return answer,
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(ASK_DEADLINE, asking).await });
+    answer.unwrap_or(Err(last))
 }
 
 /// Limits for this process and what it starts.
@@ -135,8 +147,8 @@ fn command(config: &HostConfig, key: KeyId, service: GitService, app: &AppName, 
     command.arg(verb).arg(&session.repo).current_dir("/").env_clear().envs(git::environment(&settings));
     command.env(ENV_CONFIG, &config.file).env(ENV_KEY, key.to_string()).env(ENV_APP, app.as_str());
     command.env(ENV_BEGAN, UnixMillis::now().0.to_string());
-    if let Some(point) = std::env::var_os("PAAS_CRASH_AT") {
-        command.env("PAAS_CRASH_AT", point);
+    if let Some(folder) = std::env::var_os("PAAS_CRASH_DIR") {
+        command.env("PAAS_CRASH_DIR", folder);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command

@@ -6,15 +6,26 @@ use std::time::{Duration, Instant};
 use super::protocol::Outcome;
 use super::say;
 use crate::api::client::{Client, ClientError, Events};
-use crate::api::types::git::{PushEvent, PushRequest, PushResume};
+use crate::api::types::git::{KEEP_ALIVE, PushEvent, PushRequest, PushResume};
 use crate::base::backoff::Backoff;
 use crate::base::crash;
-use crate::names::DeployId;
 
-/// A daemon that is being restarted is back in well under this; nothing was asked yet, so waiting is all it costs.
-const WAIT_TO_ASK: Duration = Duration::from_secs(10);
-/// A deploy is under way and goes on by itself: worth a longer wait for its view.
-const WAIT_TO_RESUME: Duration = Duration::from_secs(120);
+/// How long a daemon is waited for. What is asked is asked under the push's name, so asking again is safe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// A daemon that is being restarted is back in well under this.
+    pub to_ask: Duration,
+    /// The daemon has taken the push, and its deploy goes on by itself: worth a longer wait for its view. Longer than its watchdog takes.
+    pub to_resume: Duration,
+    /// The daemon gives a sign of life every [`KEEP_ALIVE`]: one that is silent for this long hangs.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { to_ask: Duration::from_secs(10), to_resume: Duration::from_secs(120), silence: KEEP_ALIVE * 4 }
+    }
+}
 
 /// Between two tries to resume: a daemon that cuts each stream at once is not asked in a tight loop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +38,9 @@ pub(super) struct View<'a> {
     gone: bool,
     /// When the daemon last said something.
     heard: Instant,
+    /// The daemon has begun to answer at least once: it may have taken the push.
+    taken: bool,
+    patience: Patience,
 }
 
 /// How one stream of the daemon ended.
@@ -36,8 +50,8 @@ enum End {
 }
 
 impl<'a> View<'a> {
-    pub fn new(door: &'a Client, request: PushRequest) -> Self {
-        Self { door, request, reports: BTreeMap::new(), gone: false, heard: Instant::now() }
+    pub fn new(door: &'a Client, request: PushRequest, patience: Patience) -> Self {
+        Self { door, request, reports: BTreeMap::new(), gone: false, heard: Instant::now(), taken: false, patience }
     }
 
     /// Follows the push to its end; one outcome per command, in order. None if the pusher went away.
@@ -47,21 +61,16 @@ impl<'a> View<'a> {
                 Ok(events) => events,
                 Err(why) => break why,
             };
+            self.taken = true;
             crash::point(crash::Point::HookDeployAsked);
             let end = self.show(&mut events).await;
             if self.gone {
                 return None;
             }
-            match (end, &self.request.resume) {
-                (End::Complete, _) => break String::new(),
-                (End::Cut(_), Some(_)) if self.heard.elapsed() < WAIT_TO_RESUME => tokio::time::sleep(PAUSE).await,
-                (End::Cut(why), Some(resume)) => break format!("{}: {why}", lost(resume.deploy)),
-                (End::Cut(why), None) => {
-                    let app = &self.request.app;
-                    break format!(
-                        "the daemon went away before it took the push ({why}); see `paas deploys list -a {app}`, then push again"
-                    );
-                }
+            match end {
+                End::Complete => break String::new(),
+                End::Cut(_) if self.heard.elapsed() < self.patience.to_resume => tokio::time::sleep(PAUSE).await,
+                End::Cut(why) => break self.lost(&why),
             }
         };
         let outcome = |reference: String| {
@@ -71,21 +80,27 @@ impl<'a> View<'a> {
         Some(self.request.commands.iter().map(|command| outcome(command.reference.clone())).collect())
     }
 
-    /// Asks, or asks to go on. While nobody listens on the socket nothing can have been done, so trying again is safe.
+    /// Asks, or asks to go on.
     async fn ask(&self) -> Result<Events<PushEvent>, String> {
-        let limit = if self.request.resume.is_some() { WAIT_TO_RESUME } else { WAIT_TO_ASK };
+        let patience = self.patience;
+        let limit = |error: &ClientError| match error {
+            _ if self.taken => patience.to_resume,
+            ClientError::Unreachable { .. } => patience.to_ask,
+            _ => patience.to_ask.max(patience.silence),
+        };
         let (start, mut told) = (Instant::now(), false);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
-            let error = match self.door.git_push(&self.request).await {
-                Ok(events) => return Ok(events),
-                Err(error) => error,
+            let asking = tokio::time::timeout(self.patience.silence, self.door.git_push(&self.request)).await;
+            let error = match asking {
+                Ok(Ok(events)) => return Ok(events),
+                Ok(Err(error)) => error,
+                Err(_) => ClientError::Broken {
+                    act: "handing the push over".to_owned(),
+                    why: format!("it did not answer within {} s", self.patience.silence.as_secs_f32()),
+                },
             };
-            let again = match &self.request.resume {
-                Some(_) => error.is_away(),
-                None => matches!(error, ClientError::Unreachable { .. }),
-            };
-            if !again || start.elapsed() >= limit {
+            if !error.is_away() || start.elapsed() >= limit(&error) {
                 return Err(self.gave_up(&error));
             }
             if !told {
@@ -97,27 +112,36 @@ impl<'a> View<'a> {
     }
 
     fn gave_up(&self, error: &ClientError) -> String {
-        match (&self.request.resume, error) {
-            (_, ClientError::Refused(refused)) => {
+        match error {
+            ClientError::Refused(refused) => {
                 refused.hint.as_ref().map_or_else(|| refused.message.clone(), |hint| format!("{}; {hint}", refused.message))
             }
-            (Some(resume), _) => lost(resume.deploy),
-            (None, ClientError::Unreachable { .. }) => {
+            ClientError::Unreachable { .. } if !self.taken => {
                 "the paas daemon is not running; nothing was deployed: start it, then push again".to_owned()
             }
-            (None, ClientError::Broken { .. } | ClientError::Nonsense { .. }) => {
-                format!("{error}; see `paas deploys list`, then push again")
+            ClientError::Unreachable { .. } => self.lost("it is not running"),
+            ClientError::Broken { why, .. } | ClientError::Nonsense { why, .. } => self.lost(why),
+        }
+    }
+
+    /// What a pusher reads who is told no outcome.
+    fn lost(&self, why: &str) -> String {
+        match &self.request.resume {
+            Some(PushResume { deploy, .. }) => {
+                format!("lost the daemon during {deploy} ({why}), which goes on when it is back: paas deploys follow {deploy}")
             }
+            None => format!("lost the daemon ({why}); see `paas deploys list -a {}`, then push again", self.request.app),
         }
     }
 
     /// Shows one stream until it ends or nobody reads.
     async fn show(&mut self, events: &mut Events<PushEvent>) -> End {
         loop {
-            match events.next().await {
-                Ok(Some(event)) => self.take(event),
-                Ok(None) => return End::Cut("it closed the stream".to_owned()),
-                Err(error) => return End::Cut(error.to_string()),
+            match tokio::time::timeout(self.patience.silence, events.next()).await {
+                Ok(Ok(Some(event))) => self.take(event),
+                Ok(Ok(None)) => return End::Cut("it closed the stream".to_owned()),
+                Ok(Err(error)) => return End::Cut(error.to_string()),
+                Err(_) => return End::Cut(format!("it said nothing for {} s", self.patience.silence.as_secs_f32())),
             }
             if self.gone || self.request.commands.iter().all(|command| self.reports.contains_key(&command.reference)) {
                 return End::Complete;
@@ -148,6 +172,5 @@ impl<'a> View<'a> {
     }
 }
 
-fn lost(deploy: DeployId) -> String {
-    format!("lost the daemon during {deploy}, which goes on when it is back: paas deploys follow {deploy}")
-}
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub struct NewDeploy {
     pub by: Option<KeyId>,
     /// For the event: `root`, `key laptop`.
     pub by_name: String,
+    /// The push that it comes from: the same one is admitted once.
+    pub push: Option<String>,
 }
 
 /// When a deploy entered a state.
@@ -40,6 +42,7 @@ fn deploy(row: &SqliteRow) -> Result<Deploy, StoreError> {
         release: row.try_get::<Option<i64>, _>("release")?.map(ReleaseNumber),
         by: row.try_get::<Option<i64>, _>("by_key")?.map(KeyId),
         cancel_asked: flag(row, "cancel_asked")?,
+        branch_moved: flag(row, "branch_moved")?,
         created_at: at(row, "created_at")?,
         entered_at: at(row, "entered_at")?,
         failure: maybe_json(row, "failure")?,
@@ -49,16 +52,24 @@ fn deploy(row: &SqliteRow) -> Result<Deploy, StoreError> {
 
 impl Store {
     /// Stores a deploy as Queued and ends the queued ones that it takes the place of, in one transaction. Gives the deploy and those it superseded.
+    /// A push that was admitted before gives its deploy, as it is now.
     pub async fn deploy_admit(&self, new: &NewDeploy) -> Result<(Deploy, Vec<DeployId>), StoreError> {
         let mut tx = self.begin().await?;
         let app = Self::app_open_in(&mut tx, new.app_id).await?;
+        let sql = format!("{SELECT} where d.app_id = ? and d.push = ?");
+        let known =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(new.app_id).bind(new.push.as_deref()).fetch_optional(&mut *tx).await?;
+        if let Some(known) = known {
+            return Ok((deploy(&known)?, Vec::new()));
+        }
         let now = UnixMillis::now();
         let queued = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} where d.app_id = ? and d.state = 'queued'")))
             .bind(new.app_id)
             .fetch_all(&mut *tx)
             .await?;
         let id: i64 = sqlx::query_scalar(
-            "insert into deploys (app_id, origin, state, commit_sha, by_key, created_at, entered_at) values (?, ?, 'queued', ?, ?, ?, ?) returning id",
+            "insert into deploys (app_id, origin, state, commit_sha, by_key, created_at, entered_at, push)
+             values (?, ?, 'queued', ?, ?, ?, ?, ?) returning id",
         )
         .bind(new.app_id)
         .bind(to_json(&new.origin))
@@ -66,6 +77,7 @@ impl Store {
         .bind(new.by.map(|k| k.0))
         .bind(now.0)
         .bind(now.0)
+        .bind(new.push.as_deref())
         .fetch_one(&mut *tx)
         .await?;
         let id = DeployId(id);
@@ -163,10 +175,17 @@ impl Store {
         Ok(now)
     }
 
-    /// Live deploys of pushes whose branch was not moved yet.
-    pub async fn deploys_with_branch_to_move(&self) -> Result<Vec<Deploy>, StoreError> {
-        let sql = format!("{SELECT} where d.state = 'live' and d.branch_moved = 0 and d.commit_sha is not null order by d.id");
-        sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?.iter().map(deploy).collect()
+    /// The app's deploys that are over, but not all of what follows their end is done; oldest first.
+    pub async fn deploys_to_end(&self, app_id: i64) -> Result<Vec<Deploy>, StoreError> {
+        let over = "d.state in ('live', 'failed', 'cancelled', 'superseded')";
+        let sql = format!("{SELECT} where d.app_id = ? and d.ended = 0 and {over} order by d.id");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(app_id).fetch_all(&self.readers).await?.iter().map(deploy).collect()
+    }
+
+    /// Notes that all of what follows the end of a deploy is done.
+    pub async fn deploy_ended(&self, id: DeployId) -> Result<(), StoreError> {
+        sqlx::query("update deploys set ended = 1 where id = ?").bind(id.0).execute(&self.writer).await?;
+        Ok(())
     }
 
     pub async fn deploy_branch_moved(&self, id: DeployId) -> Result<(), StoreError> {

@@ -51,11 +51,12 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
-    (20, "why", include_str!("migrations/0020_why.sql")),
-    (50, "alerts", include_str!("migrations/0050_alerts.sql")),
-    (60, "load", include_str!("migrations/0060_load.sql")),
+    (2, "ended deploys", include_str!("migrations/0002_ended_deploys.sql")),
+    (3, "ends of instances", include_str!("migrations/0003_ends_of_instances.sql")),
+    (4, "alerts", include_str!("migrations/0004_alerts.sql")),
+    (5, "counts", include_str!("migrations/0005_counts.sql")),
 ];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {

@@ -36,7 +36,7 @@ fn commit() -> CommitSha {
 }
 
 async fn admit(store: &Store, app: &App, origin: Origin) -> (Deploy, Vec<DeployId>) {
-    let new = NewDeploy { app_id: app.id, origin, commit: Some(commit()), by: None, by_name: "root".to_owned() };
+    let new = NewDeploy { app_id: app.id, origin, commit: Some(commit()), by: None, by_name: "root".to_owned(), push: None };
     store.deploy_admit(&new).await.expect("admit")
 }
 
@@ -104,8 +104,11 @@ async fn a_deploy_goes_from_admission_to_live_and_the_old_release_retires() {
     let stages: Vec<State> = f.store.deploy_stages(second.id).await.expect("stages").iter().map(|s| s.state).collect();
     assert_eq!(stages, State::ALL[..7]);
     assert_eq!(f.store.images_in_use(1).await.expect("images").len(), 1);
-    assert_eq!(f.store.deploys_with_branch_to_move().await.expect("to move").len(), 2);
+    assert_eq!(f.store.deploys_to_end(app.id).await.expect("to end").len(), 2);
     f.store.deploy_branch_moved(first.id).await.expect("moved");
+    f.store.deploy_ended(first.id).await.expect("ended");
+    let left = f.store.deploys_to_end(app.id).await.expect("to end");
+    assert_eq!(left.iter().map(|d| (d.id, d.branch_moved)).collect::<Vec<_>>(), [(second.id, false)]);
     let counts = InstanceCounts {
         closing: RequestCounts { served: 3, drained: 3, ..RequestCounts::default() },
         answered: 9,
@@ -226,6 +229,26 @@ async fn a_key_is_kept_with_its_limits() {
 }
 
 #[tokio::test]
+async fn one_push_is_admitted_once() {
+    let f = fixture().await;
+    let app = f.store.app_create(&name("shop"), "root", 4).await.expect("app");
+    let of = |push: &str| NewDeploy {
+        app_id: app.id,
+        origin: self::push(),
+        commit: Some(commit()),
+        by: None,
+        by_name: "root".to_owned(),
+        push: Some(push.to_owned()),
+    };
+    let (first, _) = f.store.deploy_admit(&of("a")).await.expect("admit");
+    f.store.deploy_move(&first, State::Building, "").await.expect("building");
+    let (again, superseded) = f.store.deploy_admit(&of("a")).await.expect("admit");
+    assert_eq!((again.id, again.state, superseded.len()), (first.id, State::Building, 0));
+    let (other, _) = f.store.deploy_admit(&of("b")).await.expect("admit");
+    assert_ne!(other.id, first.id);
+}
+
+#[tokio::test]
 async fn an_app_that_is_being_destroyed_takes_nothing_new() {
     let f = fixture().await;
     let app = f.store.app_create(&name("shop"), "root", 4).await.expect("app");
@@ -236,7 +259,8 @@ async fn an_app_that_is_being_destroyed_takes_nothing_new() {
     f.store.app_hold(app.id, Some(DeployId(1))).await.expect("hold");
     assert_eq!(f.store.app_by_id(app.id).await.expect("app").held_by, Some(DeployId(1)));
     f.store.app_mark_destroying(&app.name, "root").await.expect("mark");
-    let new = NewDeploy { app_id: app.id, origin: Origin::Config, commit: None, by: None, by_name: "root".to_owned() };
+    let new =
+        NewDeploy { app_id: app.id, origin: Origin::Config, commit: None, by: None, by_name: "root".to_owned(), push: None };
     assert!(matches!(f.store.deploy_admit(&new).await, Err(StoreError::Conflict(_))));
     f.store.app_delete(&app.name, "root").await.expect("delete");
     assert!(f.store.apps().await.expect("apps").is_empty());

@@ -131,6 +131,7 @@ async fn begin(instances: &Instances, ask: &Ask<'_>, name: &str, say: &impl Fn(S
     crash::point(Point::ReleaseCommandCreated);
     let session = instances.docker.attach(&id, false, false).await?;
     instances.store.release_command_started(ask.deploy).await?;
+    crash::point(Point::ReleaseCommandNoted);
     instances.docker.start(&id).await?;
     crash::point(Point::ReleaseCommandStarted);
     let mut lines = Lines::default();

@@ -257,14 +257,14 @@ fn the_api_tunnel_speaks_for_the_key_and_cannot_claim_another() {
 
 #[test]
 fn a_session_or_hook_that_is_killed_anywhere_leaves_a_push_that_can_be_repeated() {
-    let mut world = World::new();
-    for point in ["session-authorised", "hook-started", "hook-deploy-asked", "hook-reported"] {
+    let world = World::new();
+    for point in ["session-started", "session-authorised", "hook-started", "hook-deploy-asked", "hook-reported"] {
         let commit = world.commit(&[("at", point)]);
-        world.crash_at(Some(point));
+        world.crash_at(point);
         let pushed = world.push(&["main"]);
         // What git has read of the reports counts, so the last point may pass unnoticed.
         let said = if point == "hook-reported" { String::new() } else { pushed.fails() };
-        world.crash_at(None);
+        assert!(world.crashed_at(point), "{point} was not passed: {said}");
         // The daemon may still be at work for the killed hook; then the second push finds its branch moved already.
         let start = Instant::now();
         while !world.push(&["main"]).succeeded() {

@@ -10,6 +10,7 @@ use super::access::Who;
 use super::fail::{Fail, internal};
 use crate::api::error::ErrorCode;
 use crate::api::types::apps::{App, Destroyed, NewApp, ProcessCount};
+use crate::base::crash::{self, Point};
 use crate::instances::net;
 use crate::model;
 use crate::model::access::Right;
@@ -67,6 +68,7 @@ impl Server {
         }
         let capacity = net::capacity(self.world.config.docker.subnets.1);
         let app = self.world.store.app_create(name, &who.name(), capacity).await?;
+        crash::point(Point::AppRecorded);
         self.world.repos.ensure(name).await.map_err(|e| internal(&e))?;
         crate::deploys::driver::drive(&self.world, app.id);
         if let Err(e) = self.world.publisher.publish().await {

@@ -110,8 +110,21 @@ impl Server {
     }
 
     pub async fn admit(&self, app: &App, origin: Origin, commit: Option<CommitSha>, who: &Who) -> Result<Deploy, Fail> {
-        let new = store::NewDeploy { app_id: app.id, origin, commit, by: who.0.key_id(), by_name: who.name() };
+        let new = store::NewDeploy { app_id: app.id, origin, commit, by: who.0.key_id(), by_name: who.name(), push: None };
         Ok(self.world.admit(&new).await?)
+    }
+
+    /// Admits a push; asked again for the same `push` it gives the same deploy.
+    pub async fn admit_push(
+        &self,
+        app: &App,
+        origin: Origin,
+        commit: CommitSha,
+        who: &Who,
+        push: Option<String>,
+    ) -> Result<Deploy, Fail> {
+        let (by, by_name) = (who.0.key_id(), who.name());
+        Ok(self.world.admit(&store::NewDeploy { app_id: app.id, origin, commit: Some(commit), by, by_name, push }).await?)
     }
 
     /// Streams an upload through the strict reader into the builds folder; gives the name of its content.

@@ -8,6 +8,7 @@ use super::access::Who;
 use super::fail::{Fail, internal};
 use crate::api::error::ErrorCode;
 use crate::api::types::git::{GitService, Session, SessionRequest};
+use crate::base::crash::{self, Point};
 use crate::model::access::Right;
 use crate::model::disk::Area;
 
@@ -16,6 +17,7 @@ const LEAST_PUSH: u64 = 1 << 20;
 
 pub async fn session(State(server): State<Server>, who: Who, Json(ask): Json<SessionRequest>) -> Result<Json<Session>, Fail> {
     who.must(Right::Deploy, Some(&ask.app))?;
+    crash::point(Point::KeyChecked);
     let known = server.world.store.app(&ask.app).await.is_ok();
     if ask.service == GitService::ReceivePack {
         // Before the app is made and git reads its first byte. How much will come, nobody knows: the rest is git's limit below.
@@ -30,6 +32,7 @@ pub async fn session(State(server): State<Server>, who: Who, Json(ask): Json<Ses
         return Err(Fail::new(ErrorCode::Conflict, format!("app `{}` is being destroyed", app.name)));
     }
     server.world.repos.ensure(&app.name).await.map_err(|e| internal(&e))?;
+    crash::point(Point::RepoMade);
     // A fetch writes nothing else: it works on a full disk too.
     if let Some(key) = who.0.key_id()
         && server.world.disk.store_has_room()

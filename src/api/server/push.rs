@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::Server;
@@ -12,7 +12,7 @@ use super::events::ndjson;
 use super::fail::Fail;
 use crate::api::render;
 use crate::api::types::deploys::DeployEvent;
-use crate::api::types::git::{PushEvent, PushRequest};
+use crate::api::types::git::{KEEP_ALIVE, PushEvent, PushRequest};
 use crate::base::crash::{self, Point};
 use crate::git::policy::{self, Decision, RefChange};
 use crate::manifest;
@@ -34,7 +34,18 @@ pub async fn push(State(server): State<Server>, who: Who, Json(ask): Json<PushRe
         let mut push = Push { server, who, app, ask, to };
         push.run().await;
     });
-    Ok(ndjson(tokio_stream::wrappers::ReceiverStream::new(events)))
+    Ok(ndjson(lively(events)))
+}
+
+/// The events as they come, with a sign of life where nothing comes for long: the hook takes a daemon that is silent for one that hangs.
+fn lively(events: mpsc::Receiver<PushEvent>) -> impl Stream<Item = PushEvent> + Send + 'static {
+    futures_util::stream::unfold(events, |mut events| async move {
+        match tokio::time::timeout(KEEP_ALIVE, events.recv()).await {
+            Ok(Some(event)) => Some((event, events)),
+            Ok(None) => None,
+            Err(_quiet) => Some((PushEvent::KeepAlive, events)),
+        }
+    })
 }
 
 struct Push {
@@ -135,12 +146,18 @@ impl Push {
         {
             self.line(policy::forced_line(&branch, old, commit)).await;
         }
-        let deploy = self.server.admit(&self.app, Origin::Push { branch, old }, Some(commit.clone()), &self.who).await;
+        crash::point(Point::PushTaken);
+        let origin = Origin::Push { branch, old };
+        let deploy = self.server.admit_push(&self.app, origin, commit.clone(), &self.who, self.ask.push.clone()).await;
         let deploy = deploy.map_err(|fail| fail.0.message)?;
         // The branch keeps the commit once the deploy is live; until then this ref does. Git removes nothing that is younger than two weeks,
         // so the moment between admission and pin loses nothing.
         world.repos.pin(&self.app.name, commit, deploy.id).await.map_err(|e| e.to_string())?;
         crash::point(Point::CommitPinned);
+        // One that was over in no time (or was asked for again) has been unpinned already.
+        if world.store.deploy(deploy.id).await.is_ok_and(|now| now.state.is_over()) {
+            world.unpin(&deploy).await;
+        }
         self.tell(PushEvent::Deploy { deploy: deploy.id }).await;
         Ok(deploy)
     }

@@ -1,10 +1,14 @@
 //! `POST /git/session` and `POST /git/push` (a stream of [`PushEvent`]): for the ssh session and git's hook, not for people.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, CommitSha, DeployId};
+
+/// The daemon says something at least so often while a push is open.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// The key bound to this connection wants to run a git service on an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,9 @@ pub struct PushRequest {
     /// Set when the hook lost the daemon in the middle and comes back: nothing new is asked, only the rest of the events.
     #[serde(default)]
     pub resume: Option<PushResume>,
+    /// A random name of this push: who asks again with it, not knowing what became of the first time, gets the same deploy.
+    #[serde(default)]
+    pub push: Option<String>,
 }
 
 /// One ref that the push wants to move. All zeros is git's "no commit": an `old` that does not exist yet, a `new` that deletes.
@@ -87,6 +94,6 @@ pub enum PushEvent {
         #[serde(default)]
         why: Option<String>,
     },
-    /// Nothing happened for a while; the daemon is alive.
+    /// Nothing happened for [`KEEP_ALIVE`]; the daemon is alive.
     KeepAlive,
 }

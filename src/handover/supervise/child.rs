@@ -25,8 +25,8 @@ use crate::base::backoff::Backoff;
 /// The pauses from the second restart in a row on; the first is at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Who ran as long as this starts again with no history.
-const GOOD_RUN: Duration = Duration::from_secs(10);
+/// Who was ready and ran as long as this starts again with no history: what ended it is no fault of its start.
+const GOOD_RUN: Duration = Duration::from_secs(1);
 const MOST_FDS: usize = 253;
 
 /// A role with all that outlives its process.
@@ -38,6 +38,8 @@ pub(super) struct Running {
     store: Store,
     child: Option<Child>,
     state: State,
+    /// This process, or the last one.
+    was_ready: bool,
     status: String,
     started: Instant,
     /// When the process that is not there has to be started.
@@ -68,6 +70,7 @@ impl Running {
             store: Store::default(),
             child: None,
             state: State::Ended,
+            was_ready: false,
             status: String::new(),
             started: now,
             start_at: Some(now),
@@ -109,6 +112,7 @@ impl Running {
             return;
         }
         self.started = now;
+        self.was_ready = false;
         self.start_at = None;
         match self.spawn(place) {
             Ok(child) => {
@@ -181,6 +185,7 @@ impl Running {
             let after = self.started.elapsed().as_millis();
             tracing::info!(role = self.role.name, "ready after {after} ms");
             self.state = State::Ready;
+            self.was_ready = true;
         }
         if message.stopping && self.child.is_some() {
             self.state = State::Stopping;
@@ -220,7 +225,7 @@ impl Running {
     }
 
     fn plan_restart(&mut self) {
-        if self.started.elapsed() >= GOOD_RUN {
+        if self.was_ready && self.started.elapsed() >= GOOD_RUN {
             self.ended_in_a_row = 0;
             self.pauses.reset();
         }

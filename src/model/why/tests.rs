@@ -75,6 +75,7 @@ fn failed(release: i64) -> Deploy {
         release: Some(ReleaseNumber(release)),
         by: None,
         cancel_asked: false,
+        branch_moved: false,
         created_at: UnixMillis(0),
         entered_at: UnixMillis(0),
         failure: Some(Failure {

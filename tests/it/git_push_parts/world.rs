@@ -19,7 +19,6 @@ use crate::support::place_program;
 pub struct World {
     dir: tempfile::TempDir,
     pub daemon: FakeDaemon,
-    config: HostConfig,
     sshd: Child,
     port: u16,
 }
@@ -53,21 +52,24 @@ impl World {
         let public = PublicKey::parse(&fs::read_to_string(dir.path().join("id.pub")).expect("key")).expect("key");
         export(&config.authorized_keys(), &exe, &file, [(KeyId(3), &public)]).expect("exported");
         let daemon = FakeDaemon::start(config.clone());
-        let (sshd, port) = start_sshd(dir.path(), &config, "");
-        let world = Self { dir, daemon, config, sshd, port };
+        let crash = dir.path().join("crash");
+        fs::create_dir(&crash).expect("mkdir");
+        fs::set_permissions(&crash, fs::Permissions::from_mode(0o777)).expect("chmod");
+        let (sshd, port) = start_sshd(dir.path(), &config, &format!("SetEnv PAAS_CRASH_DIR={}\n", crash.display()));
+        let world = Self { dir, daemon, sshd, port };
         world.git(&["init", "-q", "-b", "main"]);
         world.git(&["remote", "add", "deploy", &world.remote("shop")]);
         world
     }
 
-    /// From now on sessions and hooks are killed at this crash point; with none they live again.
-    pub fn crash_at(&mut self, point: Option<&str>) {
-        let setting = point.map_or_else(String::new, |point| format!("SetEnv PAAS_CRASH_AT={point}\n"));
-        let (sshd, port) = start_sshd(self.dir.path(), &self.config, &setting);
-        let mut old = std::mem::replace(&mut self.sshd, sshd);
-        self.port = port;
-        let _ = old.kill();
-        let _ = old.wait();
+    /// The next session or hook that comes to this crash point is killed there.
+    pub fn crash_at(&self, point: &str) {
+        fs::write(self.path("crash").join(point), "").expect("armed");
+    }
+
+    /// Somebody was killed there.
+    pub fn crashed_at(&self, point: &str) -> bool {
+        self.path("crash").join(format!("{point}.hit")).exists()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

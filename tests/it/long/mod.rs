@@ -1,5 +1,6 @@
 //! Tests that take minutes: `tests/run --long` runs them, and without it they are left out by their names.
 
+mod crash_walk;
 mod docker_faults;
 mod size;
 mod zero_loss;

@@ -6,10 +6,12 @@
 
 mod busy;
 mod cli;
+mod crash;
 mod engine;
 mod facts;
 mod footprint;
 mod http;
+mod invariants;
 mod lasting;
 mod listening;
 mod machine;
@@ -30,8 +32,10 @@ mod tests;
 
 pub use busy::Busy;
 pub use cli::{Done, json_lines, run};
+pub use crash::Armed;
 pub use footprint::{Footprint, difference};
 pub use http::Client;
+pub use invariants::{invariants, routes_follow_since};
 pub use lasting::{Kind, Lasting, Outcome as LastingOutcome};
 pub use other_docker::two_dockerds;
 pub use own_engine::OwnEngine;

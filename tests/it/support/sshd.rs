@@ -15,8 +15,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts it for the keys that are exported into the folder `state`; logins are those of user `paas` only.
-    pub fn start(folder: &Path, state: &Path) -> Sshd {
+    /// Starts it for the keys that are exported into the folder `state`; logins are those of user `paas` only. Sessions get `env`.
+    pub fn start(folder: &Path, state: &Path, env: &[(&str, &str)]) -> Sshd {
         let port = free_port();
         let host_key = folder.join("host_key");
         make_key(&host_key);
@@ -25,8 +25,9 @@ impl Sshd {
         let text = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {key}\nPidFile none\nUsePAM no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nStrictModes no\nMaxStartups 200:30:400\nMaxSessions 200\nPrintMotd no\nUseDNS no\n\
-             AllowUsers paas\n{drop_in}",
+             AllowUsers paas\n{env}{drop_in}",
             key = host_key.display(),
+            env = env.iter().map(|(name, value)| format!("SetEnv {name}={value}\n")).collect::<String>(),
             drop_in = drop_in(state),
         );
         std::fs::write(&config, text).expect("sshd's configuration can be written");

@@ -44,7 +44,7 @@ impl World {
         World::start_with("", &[])
     }
 
-    /// `more` is added to the host config; `env` to the environment of the processes.
+    /// `more` is added to the host config; `env` to the environment of the roles and of ssh sessions.
     pub fn start_with(more: &str, env: &[(&str, &str)]) -> World {
         World::launch(None, more, env, |_| Vec::new())
     }
@@ -70,7 +70,7 @@ impl World {
         make_folders(&folder);
         let disks = mount(&folder);
         place_binary(&folder);
-        let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"));
+        let sshd = Sshd::start(&folder.join("ssh"), &folder.join("state"), env);
         let domain = format!("{name}.test");
         let of_engine = engine.as_ref().map_or(String::new(), |engine| {
             format!("socket = \"{}\"\nexec_root = \"{}\"\n", engine.socket().display(), engine.exec_root().display())
@@ -154,7 +154,7 @@ impl World {
     /// The CLI, not started yet.
     pub fn paas_command(&self) -> Command {
         let mut command = Command::new(self.folder.join("paas"));
-        command.env("PAAS_SOCKET", self.run_dir().join("api.sock")).env_remove("PAAS_CRASH_AT").current_dir("/");
+        command.env("PAAS_SOCKET", self.run_dir().join("api.sock")).env_remove("PAAS_CRASH_DIR").current_dir("/");
         command
     }
 
@@ -260,6 +260,7 @@ impl World {
         &self.disks[n]
     }
 
+    /// The name that the installation's objects in Docker carry.
     pub fn install(&self) -> &str {
         &self.install
     }
