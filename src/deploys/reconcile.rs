@@ -35,6 +35,8 @@ impl World {
         self.drop_old_sources().await;
         if docker_answers {
             self.drop_orphans().await;
+            // All of them before one app is waited for, those that serve first.
+            self.put_right(None, true).await;
             for app in apps.iter().filter(|a| !a.destroying) {
                 self.reconcile_app(app).await;
             }
