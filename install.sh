@@ -13,8 +13,8 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly binary=/usr/local/bin/paas config=/etc/paas/paas.toml state=/var/lib/paas run=/run/paas
-readonly record=/etc/paas/install-manifest drop_in=/etc/ssh/sshd_config.d/paas.conf
-readonly units="paas-daemon.socket paas-control.socket paas-proxy.socket paas-dialer.socket paas-daemon.service paas-proxy.service paas-dialer.service paas.target"
+readonly record=/etc/paas/install-manifest drop_in=/etc/ssh/sshd_config.d/paas.conf dockerd_log=/var/log/paas-dockerd.log
+readonly units="paas-daemon.socket paas-control.socket paas-proxy.socket paas-dialer.socket paas-daemon.service paas-proxy.service paas-dialer.service paas.service"
 demo=no uninstall=no purge=no yes=no
 log=$(mktemp /tmp/paas-install.XXXXXX.log)
 begun=$SECONDS
@@ -91,34 +91,48 @@ install_packages() {
 
 docker_answers() { curl -sf --max-time 5 --unix-socket /var/run/docker.sock http://docker/_ping >/dev/null 2>&1; }
 
-# With live-restore the instances run on while the engine itself restarts. Only where this script brought the engine: another's is left as it is.
-set_up_live_restore() {
-    was_made package docker.io && [ ! -e /etc/docker/daemon.json ] || return 0
-    mkdir -p /etc/docker
-    printf '{\n  "live-restore": true\n}\n' >/etc/docker/daemon.json
-    made file /etc/docker/daemon.json
-    if systemd_runs && systemctl is-active -q docker; then systemctl reload docker; fi
+# Only where this script brought the engine: another's is left as it is.
+set_up_docker() {
+    was_made package docker.io || return 0
+    # With live-restore the instances run on while the engine itself restarts.
+    if [ ! -e /etc/docker/daemon.json ]; then
+        mkdir -p /etc/docker
+        printf '{\n  "live-restore": true\n}\n' >/etc/docker/daemon.json
+        made file /etc/docker/daemon.json
+        if systemd_runs && systemctl is-active -q docker; then systemctl reload docker; fi
+    fi
+    # Debian's unit gives up after three failures in a minute; here nobody is there to start it by hand.
+    local setting=/etc/systemd/system/docker.service.d/paas.conf
+    if systemd_runs && [ ! -e $setting ]; then
+        install -D -m 0644 /dev/stdin $setting <<<$'[Unit]\nStartLimitIntervalSec=0'
+        made file $setting
+        systemctl daemon-reload
+    fi
 }
 
 start_docker() {
-    set_up_live_restore
+    set_up_docker
     if systemd_runs; then
         # Enabled too: after a reboot paas needs it, and nobody else may.
-        systemctl is-enabled -q docker 2>/dev/null || { systemctl enable -q docker && made enabled docker; }
+        if ! systemctl is-enabled -q docker 2>/dev/null; then
+            systemctl enable -q docker 2>"$log" || die "Docker can't be enabled: $(tail -n 1 "$log")" "if it was masked on purpose: systemctl unmask docker.service docker.socket"
+            made enabled docker
+        fi
         docker_answers || step "Starting Docker" systemctl start docker
     elif ! docker_answers; then
         # Without an init system: the engine goes on when this script ends.
         local options=()
         # The engine refuses an option that stands in its settings too.
         [ -e /etc/docker/daemon.json ] || options=(--live-restore)
-        setsid -f dockerd "${options[@]}" >/var/log/paas-dockerd.log 2>&1 </dev/null
-        made file /var/log/paas-dockerd.log
+        # From here on the log belongs to the engine, which may go on when paas is removed.
+        made file $dockerd_log
+        setsid -f dockerd "${options[@]}" >>$dockerd_log 2>&1 </dev/null
         step "Starting Docker" wait_until 60 docker_answers
         made process "$(cat /var/run/docker.pid)" dockerd
     else
         say "Docker answers"
     fi
-    docker_answers || die "Docker does not answer on /var/run/docker.sock" "look at: journalctl -u docker (or /var/log/paas-dockerd.log)"
+    docker_answers || die "Docker does not answer on /var/run/docker.sock" "look at: journalctl -u docker (or $dockerd_log)"
 }
 
 wait_until() {
@@ -350,9 +364,9 @@ start_by_systemd() {
     # shellcheck disable=SC2086  # a list of units
     systemctl enable -q $units 2>/dev/null || true
     if [ "$changed" = yes ] && systemctl is-active -q paas-daemon.service; then
-        step "Restarting paas" systemctl restart paas-dialer.service paas-daemon.service paas-proxy.service
+        step "Restarting paas" systemctl restart paas.service
     else
-        step "Starting paas" systemctl start paas-proxy.socket paas-dialer.socket paas-daemon.socket paas-control.socket paas.target
+        step "Starting paas" systemctl start paas.service
     fi
 }
 
@@ -396,13 +410,15 @@ make_stack() {
 run_demo() {
     local home=${HOME:-/root}/.config/paas-demo port app=hello git
     port=$(sshd_port)
+    [ -d "${home%/*}" ] || { mkdir -p "${home%/*}" && made folder "${home%/*}"; }
     install -d -m 0700 "$home"
+    made demo "$home"
     [ -e "$home/id" ] || ssh-keygen -q -t ed25519 -N '' -C paas-demo -f "$home/id"
     if ! "$binary" keys list --json | grep -q '"demo"'; then
         "$binary" keys add demo <"$home/id.pub" >"$log" 2>&1 || die "the key of the demo was refused" "$(cat "$log")"
         made key demo
     fi
-    "$binary" apps info $app >/dev/null 2>&1 || "$binary" apps create $app >/dev/null
+    "$binary" apps info $app >/dev/null 2>&1 || "$binary" apps create $app >"$log" 2>&1 || die "the app can't be made" "$(cat "$log")"
     mkdir -p "$home/hello"
     cp -r "$here/tests/apps/hello/." "$home/hello/"
     git=(git -C "$home/hello" -c user.name=demo -c user.email=demo@localhost -c commit.gpgsign=false)
@@ -457,6 +473,33 @@ delete_images() { # repository prefix
         while read -r image; do engine -o /dev/null -X DELETE "http://docker/images/$image?force=1"; done || true
 }
 
+stack_images() { engine 'http://docker/images/json?filters=%7B%22reference%22%3A%5B%22paas-stack%2F%2A%22%5D%7D' | grep -oE '"paas-stack/[a-z0-9-]+:[a-z0-9.-]+"' | tr -d '"' | sort -u; }
+
+# Base and language images that were there when paas was first installed here belong to somebody else.
+remember_stack_images() {
+    was_made stack-looked-at && return
+    local image
+    for image in $(stack_images || true); do made stack-before "$image"; done
+    made stack-looked-at
+}
+
+# What else of paas the engine has: containers and images of apps tell whose they are.
+other_installs() { # install
+    engine 'http://docker/containers/json?all=1' | grep -oE '"paas\.install": *"[0-9a-f-]{36}"' | grep -vF "$1" || true
+    engine http://docker/images/json | grep -oE '"paas-[0-9a-f]{8}/' | grep -vF "paas-${1:0:8}/" || true
+}
+
+remove_stack_images() { # install
+    if [ -n "$(other_installs "$1")" ]; then
+        note "another installation of paas uses this engine: the base images (paas-stack/…) are left to it"
+        return
+    fi
+    local image
+    for image in $(stack_images || true); do
+        was_made stack-before "$image" || engine -o /dev/null -X DELETE "http://docker/images/$image"
+    done
+}
+
 remove_docker_objects() { # install
     [[ $1 =~ ^[0-9a-f-]{36}$ ]] && docker_answers || return 0
     delete_all 'containers/json?all=1&' containers "$1"
@@ -464,16 +507,38 @@ remove_docker_objects() { # install
     if [ $purge = yes ]; then
         delete_all 'images/json?' images "$1"
         delete_images "paas-${1:0:8}"
+        remove_stack_images "$1"
     fi
 }
 
+# The engine that this script started without an init system, unless others have something running on it.
+stop_our_docker() { # pid
+    [ "$(readlink "/proc/$1/exe" 2>/dev/null)" = "$(command -v dockerd)" ] || return 0
+    if [ "$(engine http://docker/containers/json | tr -d '[:space:]')" != '[]' ]; then
+        note "Docker goes on: it runs containers of others"
+        return
+    fi
+    kill "$1"
+    wait_until 30 process_ended "$1" || warn "Docker does not end (process $1)"
+}
+
+process_ended() { [ -z "$(readlink "/proc/$1/exe" 2>/dev/null)" ]; }
+
 stop_paas() {
     if systemd_runs; then
-        # shellcheck disable=SC2086  # a list of units
-        systemctl disable -q --now $units 2>/dev/null || true
+        local unit
+        # One by one: of an installation that was never finished some are not there. The sockets come first, or they start what was stopped.
+        for unit in $units; do systemctl disable -q --now "$unit" 2>/dev/null || true; done
     elif [ -x $binary ]; then
         "$binary" down --config $config >/dev/null 2>&1 || true
     fi
+}
+
+remove_file() {
+    # An engine that goes on writes into its log.
+    if [ "$1" = $dockerd_log ] && docker_answers; then return; fi
+    rm -f "$1"
+    case $1 in */docker.service.d/* | /etc/docker/*) rmdir "${1%/*}" 2>/dev/null || true ;; esac
 }
 
 remove_made() { # in the reverse of the order in which it was made
@@ -483,12 +548,16 @@ remove_made() { # in the reverse of the order in which it was made
         unit) rm -f "/etc/systemd/system/$name" ;;
         dir) rm -rf "$name" ;;
         # The settings belong to the data.
-        file) if [ "$name" != $config ] || [ $purge = yes ]; then rm -f "$name"; fi ;;
+        file) if [ "$name" != $config ] || [ $purge = yes ]; then remove_file "$name"; fi ;;
         member) [ $purge = no ] || gpasswd -d "$name" "$more" >/dev/null 2>&1 || true ;;
         process)
-            # Only a process that is still the one we started; Docker itself stays as long as it runs containers of others.
+            # Only a process that is still the one we started.
             if [ "$more" = sshd ] && [ "$(readlink "/proc/$name/exe" 2>/dev/null)" = /usr/sbin/sshd ]; then kill "$name"; fi
+            if [ "$more" = dockerd ]; then stop_our_docker "$name"; fi
             ;;
+        demo) [ $purge = no ] || rm -rf "$name" ;;
+        # Only if nobody has put anything into it.
+        folder) [ $purge = no ] || rmdir "$name" 2>/dev/null || true ;;
         user) [ $purge = no ] || userdel "$name" 2>/dev/null || true ;;
         group) [ $purge = no ] || groupdel "$name" 2>/dev/null || true ;;
         esac
@@ -513,17 +582,17 @@ remove_paas() {
     fi
     rm -rf $run
     if [ $purge = yes ]; then
-        rm -rf $state "${HOME:-/root}/.config/paas-demo" "$record"
+        rm -rf $state "$record"
         rmdir /etc/paas 2>/dev/null || true
         say "Removed paas and its data"
     else
         # What is left of the record belongs to the data: the users that own it, and the name of the installation.
-        grep -E '^(user|group|member|install|package|file /etc/paas/)' "$record" >"$record.kept" || true
+        grep -E '^(user|group|member|install|package|demo|folder|stack-|file /etc/paas/)' "$record" >"$record.kept" || true
         mv "$record.kept" "$record"
         say "Removed paas; its data stays in $state with its users (--purge removes both, ./install.sh takes it up again)"
     fi
     [ -z "$packages" ] || note "these packages were installed for paas and are left, others may use them by now: $packages"
-    note "Docker goes on running; stop it yourself if nothing else needs it"
+    if docker_answers; then note "Docker goes on running, with its build cache (docker builder prune); stop it yourself if nothing else needs it"; fi
 }
 
 # ---- in order -------------------------------------------------------------------------------------------------------------------------
@@ -557,6 +626,7 @@ prebuilt=${PAAS_BINARY:-}
 [ -n "$prebuilt" ] || { [ -x "$here/paas" ] && [ -f "$here/paas" ] && prebuilt=$here/paas; } || true
 install_packages
 start_docker
+remember_stack_images
 install_binary
 make_users
 write_config

@@ -61,8 +61,15 @@ impl Looks {
         again
     }
 
-    pub fn is_looking(&self, id: InstanceId) -> bool {
+    fn is_looking(&self, id: InstanceId) -> bool {
         self.running().contains_key(&id)
+    }
+
+    /// Ends when nobody looks at any of `ids`.
+    pub async fn quiet(&self, ids: &[InstanceId]) {
+        while ids.iter().any(|id| self.is_looking(*id)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceId, bool>> {

@@ -19,6 +19,9 @@ use crate::names::{AppName, InstanceId};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// How long workers wait for everything that serves requests, when Docker comes up or back.
+const WEB_FIRST: Duration = Duration::from_secs(5);
+
 /// Of one who waits for an app to run again; putting right goes on without it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -34,7 +37,14 @@ impl World {
         let mut rows: Vec<Instance> =
             rows.into_iter().filter(|row| row.wanted == Wanted::Live && only.is_none_or(|app| row.app == *app)).collect();
         self.looks.in_turn(&mut rows);
+        let serving: Vec<InstanceId> = rows.iter().filter(|row| row.takes_requests()).map(|row| row.id).collect();
+        let mut workers_wait = with_docker;
         for row in rows {
+            if workers_wait && !row.takes_requests() {
+                workers_wait = false;
+                // People wait for an answer; a worker's job can wait a moment longer, but not for an app that can't be started.
+                let _ = tokio::time::timeout(WEB_FIRST, self.looks.quiet(&serving)).await;
+            }
             let Some(app) = apps.iter().find(|a| a.id == row.app_id && !a.destroying).cloned() else { continue };
             if self.looks.begin(row.id) {
                 let world = Arc::clone(self);
@@ -49,12 +59,8 @@ impl World {
     pub(super) async fn reconcile_app(self: &Arc<Self>, app: &App) {
         self.put_right(Some(&app.name), false).await;
         let rows = self.store.instances_of(app.id).await.unwrap_or_default();
-        let quiet = async {
-            while rows.iter().any(|row| self.looks.is_looking(row.id)) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(LONGEST_WAIT, quiet).await.is_err() {
+        let ids: Vec<InstanceId> = rows.iter().map(|row| row.id).collect();
+        if tokio::time::timeout(LONGEST_WAIT, self.looks.quiet(&ids)).await.is_err() {
             tracing::warn!(app = %app.name, "not everything of {} runs yet", app.name);
         }
     }

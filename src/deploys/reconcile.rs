@@ -32,6 +32,12 @@ impl World {
         self.drop_unknown_targets().await;
         if docker_answers {
             self.drop_orphans().await;
+            // All of them before one app is waited for, those that serve first.
+            self.put_right(None, true).await;
+            // A proxy that came up with the host has no routes yet, and need not wait for the workers.
+            if let Err(e) = self.publisher.publish().await {
+                tracing::error!("publishing the routes: {e}");
+            }
             for app in apps.iter().filter(|a| !a.destroying) {
                 self.reconcile_app(app).await;
             }

@@ -19,7 +19,7 @@ pub struct Unit {
 /// The units of an installation; the first is Docker's.
 pub const UNITS: &[&str] = &[
     "docker.service",
-    "paas.target",
+    "paas.service",
     "paas-daemon.socket",
     "paas-control.socket",
     "paas-proxy.socket",
@@ -30,7 +30,7 @@ pub const UNITS: &[&str] = &[
 ];
 
 /// Those that a boot must start by themselves; the others are pulled in by them.
-const ENABLED: &[&str] = &["docker.service", "paas.target"];
+const ENABLED: &[&str] = &["docker.service", "paas.service"];
 
 /// More restarts than this since the boot are a sign.
 const MANY_RESTARTS: u32 = 20;

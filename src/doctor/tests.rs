@@ -186,7 +186,7 @@ fn units_are_there_run_and_come_back_after_a_reboot() {
     only(&running::units(&[unit("docker.service", "disabled", "active")]), Level::Problem, &["systemctl enable docker.service"]);
     only(&running::units(&[unit("paas-proxy.service", "static", "inactive")]), Level::Problem, &["systemctl start paas-proxy"]);
     only(&running::units(&[unit("paas-daemon.service", "static", "failed")]), Level::Problem, &["journalctl -u paas-daemon"]);
-    let missing = Unit { load: "not-found".to_owned(), ..unit("paas.target", "", "inactive") };
+    let missing = Unit { load: "not-found".to_owned(), ..unit("paas.service", "", "inactive") };
     only(&running::units(&[missing]), Level::Problem, &["not installed", "install.sh"]);
     let restless = Unit { restarts: 99, ..unit("paas-daemon.service", "static", "active") };
     only(&running::units(&[restless]), Level::Warning, &["99 times"]);

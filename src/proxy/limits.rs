@@ -56,6 +56,9 @@ pub const HALF_TUNNEL_TIME: Duration = Duration::from_secs(30);
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// After an answer that came before the end of the upload: reading on, so that the client sees the answer and no reset.
 pub const LINGER_TIME: Duration = Duration::from_secs(5);
+/// A connection without a request on it stays open for so long after SIGTERM: one that was just accepted, or is used all the time, has its next
+/// request on its way, which is answered with `Connection: close`. Connections that come meanwhile wait in the listening socket.
+pub const LAST_CALL: Duration = Duration::from_millis(300);
 /// From SIGTERM to the end of the process.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 

@@ -12,7 +12,7 @@ use super::forward::{After, Forward};
 use super::h1::head::HeadScan;
 use super::h1::request::Request;
 use super::headers::given_id;
-use super::limits::{HEAD_BYTES, HEAD_TIME, IDLE_TIME, STALL_TIME};
+use super::limits::{HEAD_BYTES, HEAD_TIME, IDLE_TIME, LAST_CALL, STALL_TIME};
 use super::pages::{Page, wants_json};
 use super::target::Claim;
 use super::upload::gone;
@@ -41,10 +41,14 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
     let reader = &mut client.reader;
     if reader.buf.is_empty() {
         let mut stages = worker.shared.stage.subscribe();
+        let last_call = async {
+            reached(&mut stages, Stage::Closing).await;
+            sleep(LAST_CALL).await;
+        };
         let first = tokio::select! {
             biased;
             first = timeout(IDLE_TIME, reader.fill()) => first,
-            () = reached(&mut stages, Stage::Closing) => return Ok(None),
+            () = last_call => return Ok(None),
         };
         if !matches!(first, Ok(Ok(n)) if n > 0) {
             return Ok(None);

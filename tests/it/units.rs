@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::run;
 
 /// The highest exposure that `systemd-analyze security` may give, and why it is not lower, stands in docs/security.md.
-const EXPOSURE: &[(&str, &str)] =
+pub const EXPOSURE: &[(&str, &str)] =
     &[("paas-proxy.service", "2.0"), ("paas-daemon.service", "2.5"), ("paas-dialer.service", "3.0")];
 
 /// The units with a binary that exists on every machine: systemd-analyze looks whether it is there.
@@ -51,4 +51,37 @@ fn no_process_is_more_exposed_than_promised() {
         let threshold = format!("--threshold={tenths}");
         analyze(folder.path(), &["security", "--offline=true", &threshold, file.to_str().expect("a path of letters")]).ok();
     }
+}
+
+#[test]
+fn every_exposure_has_its_reason_in_the_docs() {
+    let (folder, _) = units();
+    for (unit, _) in EXPOSURE {
+        let file = folder.path().join(unit);
+        let done =
+            analyze(folder.path(), &["security", "--offline=true", "--json=short", file.to_str().expect("a path of letters")]);
+        assert_eq!(
+            unexplained(unit, &done.ok().json()),
+            Vec::<String>::new(),
+            "docs/security.md gives no reason for these of {unit}"
+        );
+    }
+}
+
+/// The findings of `systemd-analyze security --json` that make `unit` more exposed, and that docs/security.md does not explain: in the list
+/// of all units, or in that of this one.
+pub fn unexplained(unit: &str, findings: &serde_json::Value) -> Vec<String> {
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md"))
+        .expect("docs/security.md can be read");
+    let section = |name: &str| {
+        let after = docs.split_once(&format!("### {name}\n")).map(|(_, after)| after).unwrap_or_default();
+        after.split("\n#").next().unwrap_or_default().to_owned()
+    };
+    let explained = section("All units") + &section(unit.trim_end_matches(".service"));
+    let exposes =
+        |finding: &&serde_json::Value| finding["exposure"].as_str().is_some_and(|e| e.parse::<f64>().is_ok_and(|e| e > 0.0));
+    let findings = findings.as_array().expect("a list of findings");
+    assert!(findings.len() > 50, "systemd-analyze judges many settings: {findings:?}");
+    let names = findings.iter().filter(exposes).map(|f| f["json_field"].as_str().unwrap_or_default().to_owned());
+    names.filter(|name| !explained.contains(&format!("`{name}`"))).collect()
 }

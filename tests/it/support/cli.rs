@@ -50,6 +50,13 @@ impl Done {
         self
     }
 
+    /// Nothing at all may have been printed, whatever the exit code.
+    #[track_caller]
+    pub fn says_nothing(self) -> Done {
+        assert!(self.text().trim().is_empty(), "this command should have printed nothing:\n{self}");
+        self
+    }
+
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
