@@ -106,7 +106,7 @@ fn addresses(config: &HostConfig) -> Vec<SocketAddr> {
 
 /// The daemon's own findings, by one call; without a daemon as much of them as can be had.
 async fn from_the_daemon(config: &HostConfig) -> Vec<Finding> {
-    let client = Client::new(Transport::socket(&config.api_socket()));
+    let client = Client::new(Transport::socket(config.api_socket()));
     let answer = match tokio::time::timeout(DAEMON_LIMIT, client.doctor()).await {
         Ok(answer) => answer.map_err(|e| e.to_string()),
         Err(_) => Err(format!("nothing came within {} s", DAEMON_LIMIT.as_secs())),

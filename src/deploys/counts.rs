@@ -37,7 +37,9 @@ impl World {
     /// Ends what `note_counts` began for a deploy that did not go live.
     pub(super) fn forget_marks(&self, rows: &[Instance]) {
         let mut before = self.counts_before.lock().expect("no code panics while it holds this lock");
-        rows.iter().filter(|i| !matches!(i.wanted, Wanted::Retiring)).for_each(|i| drop(before.remove(&i.id)));
+        for row in rows.iter().filter(|i| !matches!(i.wanted, Wanted::Retiring)) {
+            before.remove(&row.id);
+        }
     }
 
     /// Adds what a retired instance did to the deploys that it belongs to, once, when nothing is in flight at it any more.

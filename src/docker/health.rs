@@ -66,7 +66,7 @@ impl Docker {
                 DockerError::TimedOut { .. } => Health::Hangs { since: since() },
                 DockerError::Unavailable(why) => Health::Away { since: since(), why },
                 // It answers, if only with an error.
-                other if matches!(other, DockerError::Api { .. } | DockerError::NotFound(_)) => Health::Answers,
+                DockerError::Api { .. } | DockerError::NotFound(_) => Health::Answers,
                 other => Health::Away { since: since(), why: root_cause(&other) },
             },
         };
