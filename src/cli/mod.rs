@@ -56,6 +56,7 @@ pub struct Command {
 }
 
 /// Takes the arguments (the first is the program's name). Help, version and usage errors are printed here; then the exit code is the error.
+#[cfg_attr(not(feature = "server"), allow(unreachable_code))] // the command line alone has no roles
 pub fn parse(args: Vec<OsString>, connection: &Connection) -> Result<Parsed, ExitCode> {
     let screen = screen(connection);
     match Cli::try_parse_from(normalise::normalise(args)) {
