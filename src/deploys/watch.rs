@@ -63,7 +63,9 @@ impl World {
 
     /// Until the engine closes its events, or gives no sign of life.
     async fn follow(self: &Arc<Self>, mut events: Events) {
-        let mut pulse = tokio::time::interval(PULSE);
+        // One for the whole time: a ping that hangs is not begun anew with every other event.
+        let beat = self.beat();
+        tokio::pin!(beat);
         let mut look = tokio::time::interval(LOOK);
         look.reset();
         let mut room = tokio::time::interval(ROOM);
@@ -92,13 +94,14 @@ impl World {
                     }
                     was_full = full;
                 }
-                () = self.beat(&mut pulse) => return,
+                () = &mut beat => return,
             }
         }
     }
 
     /// Ends when a sign of life was asked for and did not come.
-    async fn beat(&self, pulse: &mut tokio::time::Interval) {
+    async fn beat(&self) {
+        let mut pulse = tokio::time::interval(PULSE);
         loop {
             pulse.tick().await;
             if !matches!(self.docker.ping().await.1, Health::Answers) {

@@ -23,6 +23,11 @@ const PIPE_BYTES: i32 = 256 * 1024;
 /// How long lost lines may go unsaid when nothing else is logged.
 const MARK_AFTER: Duration = Duration::from_secs(1);
 
+/// While an app logs beyond its rate, so many chunks are read at a time, and then nothing for a moment: what is dropped anyway is not worth
+/// a core that its neighbours need. An app that writes more than that (about 25 MB/s) waits for some milliseconds at a time.
+const FLOOD_CHUNKS: usize = 8;
+const FLOOD_REST: Duration = Duration::from_millis(10);
+
 /// Until the daemon tells the limits.
 const FIRST_LIMITS: (u32, u32) = (1000, 10_000);
 
@@ -31,6 +36,8 @@ pub struct Output {
     stderr: Source,
     sink: Sink,
     chunk: Vec<u8>,
+    /// The pipes are left alone until then.
+    rest_until: Option<Instant>,
 }
 
 /// One pipe. Without a descriptor it has ended, or the app was not started.
@@ -53,7 +60,13 @@ impl Output {
     pub fn new() -> Self {
         let rate = Rate::new(FIRST_LIMITS.0, FIRST_LIMITS.1, Instant::now());
         let sink = Sink { appender: Appender::new(1), rate, last: VecDeque::new(), mark_at: None };
-        Self { stdout: Source::new(Stream::Stdout), stderr: Source::new(Stream::Stderr), sink, chunk: vec![0; CHUNK] }
+        Self {
+            stdout: Source::new(Stream::Stdout),
+            stderr: Source::new(Stream::Stderr),
+            sink,
+            chunk: vec![0; CHUNK],
+            rest_until: None,
+        }
     }
 
     /// Reads from these pipes from now on.
@@ -69,15 +82,25 @@ impl Output {
 
     /// The pipes to poll: stdout, stderr.
     pub fn pipes(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        if self.rest_until.is_some() {
+            return [None, None];
+        }
         [&self.stdout, &self.stderr].map(|s| s.pipe.as_ref().map(AsFd::as_fd))
     }
 
-    /// Reads once from each pipe that was reported ready, and writes what came.
+    /// Reads from each pipe that was reported ready, and writes what came: one chunk, or some of what is dropped.
     pub fn read(&mut self, ready: [bool; 2]) {
         let now = Instant::now();
         for (source, ready) in [&mut self.stdout, &mut self.stderr].into_iter().zip(ready) {
-            if ready {
-                source.read_once(&mut self.chunk, now, &mut self.sink);
+            if !ready {
+                continue;
+            }
+            let mut chunks = 1;
+            while source.read_once(&mut self.chunk, now, &mut self.sink) && source.dropping && chunks < FLOOD_CHUNKS {
+                chunks += 1;
+            }
+            if source.dropping {
+                self.rest_until = Some(now + FLOOD_REST);
             }
         }
     }
@@ -95,6 +118,7 @@ impl Output {
 
     /// Does what is due: beginnings of lines that waited, losses that were not said.
     pub fn tick(&mut self, now: Instant) {
+        self.rest_until = self.rest_until.filter(|until| now < *until);
         for source in [&mut self.stdout, &mut self.stderr] {
             let (stream, dropping, sink) = (source.stream, &mut source.dropping, &mut self.sink);
             let at = now_micros();
@@ -104,7 +128,10 @@ impl Output {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        [self.stdout.lines.deadline(), self.stderr.lines.deadline(), self.sink.mark_at].into_iter().flatten().min()
+        [self.stdout.lines.deadline(), self.stderr.lines.deadline(), self.sink.mark_at, self.rest_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Logs something that happened to the app.

@@ -71,6 +71,12 @@ impl World {
         let request = BuildRequest { app: self.app.clone(), deploy, source, manifest: &manifest, commit: None, secrets };
         let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
         let (_keep, cancel) = tokio::sync::watch::channel(false);
+        // Worlds share the images of a language, as installations on one engine would, but not the lock on making them: of two that make
+        // them at once the second one's take the name, and what was built on the first one's is no longer in the cache.
+        let _first = match (deploy, language_lock(files)) {
+            (DeployId(1), Some(lock)) => Some(lock.lock().await),
+            _ => None,
+        };
         let (built, lines) = tokio::join!(self.builder.build(&request, sender, cancel), async {
             let mut lines = Vec::new();
             while let Some(line) = receiver.recv().await {
@@ -146,6 +152,17 @@ impl Outcome {
 
     fn text(&self) -> String {
         self.lines.iter().map(|l| format!("{}\n", l.text)).collect()
+    }
+}
+
+fn language_lock(files: &Files) -> Option<&'static tokio::sync::Mutex<()>> {
+    static NODE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    static PYTHON: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let has = |names: &[&str]| names.iter().any(|name| files.contains_key(*name));
+    match (has(&["package.json"]), has(&["requirements.txt", "pyproject.toml"])) {
+        (true, _) => Some(&NODE),
+        (false, true) => Some(&PYTHON),
+        (false, false) => None,
     }
 }
 

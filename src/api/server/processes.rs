@@ -1,6 +1,7 @@
 //! `/apps/{app}/ps`, `/scale`, `/restart`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -27,6 +28,9 @@ use crate::wire::init::{CRASH_LOOP, Phase};
 
 /// Of one process type; above it somebody has mistyped.
 const MOST_INSTANCES: u32 = 100;
+
+/// What runs is shown without its figures where the engine takes longer to say which processes they are.
+const USAGE_LIMIT: Duration = Duration::from_secs(2);
 
 pub async fn ps(State(server): State<Server>, who: Who, path: Path<String>) -> Result<Json<Ps>, Fail> {
     let app = server.app(&who, Right::Deploy, path).await?;
@@ -119,7 +123,8 @@ impl Server {
     /// Of those that run, all asked at once; one that does not answer has no figures.
     async fn usage(&self, rows: &[model::instance::Instance]) -> BTreeMap<InstanceId, Usage> {
         let asking = rows.iter().map(|row| async move { Some((row.id, self.world.instances.usage(row).await?)) });
-        futures_util::future::join_all(asking).await.into_iter().flatten().collect()
+        let all = futures_util::future::join_all(asking);
+        tokio::time::timeout(USAGE_LIMIT, all).await.unwrap_or_default().into_iter().flatten().collect()
     }
 
     fn show_instance(&self, row: &model::instance::Instance, release: Option<&Release>, usage: Option<&Usage>) -> Instance {

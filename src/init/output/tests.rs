@@ -52,7 +52,9 @@ fn lines_over_the_rate_are_counted_exactly_and_said_within_a_second() {
     }
     output.read([true, false]);
     assert!(output.deadline().is_some());
+    assert!(output.pipes().iter().all(Option::is_none), "a flood is left alone for a moment");
     output.tick(Instant::now() + MARK_AFTER);
+    assert!(output.pipes().iter().all(Option::is_some));
     let lines = lines(&path);
     let marker = lines.last().expect("marker");
     assert_eq!(marker.2, MARKER);

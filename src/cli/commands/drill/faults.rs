@@ -14,6 +14,9 @@ use crate::api::client::Client;
 use crate::config::HostConfig;
 use crate::names::{AppName, InstanceId};
 
+/// Of the end of a process after SIGKILL.
+const END_LIMIT: Duration = Duration::from_secs(1);
+
 /// In the order of the drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,15 +75,29 @@ pub async fn strike(fault: Fault, config: &HostConfig, client: &Client, app: &Ap
 async fn role(config: &HostConfig, role: &str, fault: Fault) -> Result<Hit, CliError> {
     let old = ready_pid(config, role)?;
     let Some(old) = old else { return Err(CliError::failed(format!("the {role} does not run")).hint("paas status")) };
-    let hit = end(old, fault)?;
+    let hit = end(old, fault).await?;
     let back = wait(hit.at, || Ok(ready_pid(config, role)?.is_some_and(|now| now != old))).await?;
     Ok(Hit { back, ..hit })
 }
 
-fn end(pid: i32, fault: Fault) -> Result<Hit, CliError> {
+/// SIGKILL. A process goes on taking requests until the kernel has come round to ending it, on a busy host some milliseconds later.
+async fn end(pid: i32, fault: Fault) -> Result<Hit, CliError> {
     let at = Instant::now();
     kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|e| CliError::failed(format!("killing process {pid}: {e}")))?;
+    while !has_ended(pid) && at.elapsed() < END_LIMIT {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     Ok(Hit { at, until: if fault.ends_requests() { Instant::now() } else { at }, back: None })
+}
+
+/// Every thread is gone or a zombie that nobody has reaped: the last one closes the sockets. The state is the third field of proc(5)'s
+/// `stat`, after the name in parentheses.
+fn has_ended(pid: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default()).all(|stat| {
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, None | Some('Z' | 'X'))
+    })
 }
 
 async fn wait(since: Instant, mut there: impl FnMut() -> Result<bool, CliError>) -> Result<Option<Duration>, CliError> {
@@ -126,7 +143,7 @@ async fn instance(config: &HostConfig, client: &Client, app: &AppName) -> Result
     let id = web.ok_or_else(|| CliError::failed(format!("{app} has no instance of `web`")))?.id;
     let old = app_pids(config, id);
     let Some(first) = old.first() else { return Err(CliError::failed(format!("the app of instance {id} is not found"))) };
-    let hit = end(*first, Fault::Instance)?;
+    let hit = end(*first, Fault::Instance).await?;
     // The others of its tree end with it or are asked to; all that began anew is another process.
     let back = wait(hit.at, || Ok(app_pids(config, id).iter().any(|pid| !old.contains(pid)))).await?;
     Ok(Hit { back, ..hit })
