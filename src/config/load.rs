@@ -67,7 +67,9 @@ impl HostConfig {
     /// Reads and validates the file. Errors name file, line, key, what was found and what is allowed. Blocking: reads one small file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(path, &text)
+        // Processes that are given the path on are started elsewhere. It cannot fail for a path that was just read.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self::parse(&path, &text)
     }
 
     /// What an empty file at `path` means.
