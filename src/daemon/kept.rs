@@ -79,7 +79,13 @@ mod tests {
     use super::*;
 
     fn kept(name: &str, version: u64) -> (String, OwnedFd) {
-        let snapshot = Snapshot { version, routes: Vec::new(), targets: Vec::new(), commit_header: false };
+        let snapshot = Snapshot {
+            version,
+            routes: Vec::new(),
+            targets: Vec::new(),
+            commit_header: false,
+            front: crate::wire::proxy::Front::default(),
+        };
         let file = in_memory(&serde_json::to_vec(&snapshot).expect("plain data")).expect("memory");
         (name.to_owned(), file.into())
     }

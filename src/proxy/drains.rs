@@ -7,12 +7,12 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::routes::Table;
-use super::target::Target;
+use super::target::{Begun, Target};
 use crate::names::InstanceId;
 use crate::wire::proxy::{DrainBudget, Snapshot, TargetCounts};
 
 pub struct Drains {
-    running: BTreeMap<InstanceId, (AbortHandle, DrainBudget)>,
+    running: BTreeMap<InstanceId, Running>,
     /// Ended ones with how many were cut; kept while the snapshot names the target.
     ended: BTreeMap<InstanceId, u64>,
     to_report: BTreeSet<InstanceId>,
@@ -20,6 +20,13 @@ pub struct Drains {
     end: mpsc::UnboundedSender<(InstanceId, u64)>,
     /// All targets of the table, and those that left it with something in flight; with the counts that were sent last.
     counted: BTreeMap<InstanceId, (Arc<Target>, Option<TargetCounts>)>,
+}
+
+/// A drain that goes on.
+struct Running {
+    task: AbortHandle,
+    budget: DrainBudget,
+    begun: Begun,
 }
 
 impl Default for Drains {
@@ -33,8 +40,8 @@ impl Drains {
     /// Before a table is published: targets that it uses again take requests again.
     pub fn reopen(&mut self, snapshot: &Snapshot, table: &Table) {
         for about in snapshot.targets.iter().filter(|t| t.drain.is_none()) {
-            if let Some((running, _)) = self.running.remove(&about.id) {
-                running.abort();
+            if let Some(running) = self.running.remove(&about.id) {
+                running.task.abort();
             }
             self.ended.remove(&about.id);
             self.to_report.remove(&about.id);
@@ -59,20 +66,23 @@ impl Drains {
             let (Some(budget), Some(target)) = (about.drain, table.targets.get(&about.id)) else { continue };
             if self.ended.contains_key(&about.id) {
                 self.to_report.insert(about.id);
-            } else if self.running.get(&about.id).is_none_or(|(_, known)| *known != budget) {
-                // A budget that was changed begins anew: a third release needs the place.
-                if let Some((running, _)) = self.running.remove(&about.id) {
-                    running.abort();
+            } else if self.running.get(&about.id).is_none_or(|running| running.budget != budget) {
+                // A budget that was changed (a third release needs the place) still counts from the beginning of the drain: the daemon
+                // waits no longer than that.
+                let running = self.running.remove(&about.id);
+                let begun = running.as_ref().map_or_else(|| Begun::now(target), |running| running.begun);
+                if let Some(running) = running {
+                    running.task.abort();
                 }
                 // Closed here and now, so that the answer to Activate is true when it is sent.
                 target.close();
                 let (target, end) = (Arc::clone(target), self.end.clone());
                 let drain = tokio::spawn(async move {
-                    let forced = target.drain(budget).await;
+                    let forced = target.drain(budget, begun).await;
                     // Nobody listens only when the process ends.
                     let _ = end.send((target.id(), forced));
                 });
-                self.running.insert(about.id, (drain.abort_handle(), budget));
+                self.running.insert(about.id, Running { task: drain.abort_handle(), budget, begun });
             }
         }
         let to_report = &self.to_report;

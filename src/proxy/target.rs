@@ -39,6 +39,19 @@ pub struct Target {
     pub tally: Tally,
 }
 
+/// The beginning of a drain.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    at: Instant,
+    cut_before: u64,
+}
+
+impl Begun {
+    pub fn now(target: &Target) -> Self {
+        Self { at: Instant::now(), cut_before: target.tally.cut.load(Relaxed) }
+    }
+}
+
 /// How a request that was let in ended: each ends in exactly one of these ways, so the counts add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -124,17 +137,16 @@ impl Target {
         self.draining.store(false, SeqCst);
     }
 
-    /// Closes, waits until nothing is in flight, and raises the cuts at the ends of the budgets. Gives how many were cut.
-    /// Cancel-safe: yes, but then the cuts are not raised; `reopen` afterwards.
-    pub async fn drain(&self, budget: DrainBudget) -> u64 {
+    /// Closes, waits until nothing is in flight, and raises the cuts at the ends of the budgets, which count from `begun`. Gives how many
+    /// were cut since then. Cancel-safe: yes, but then the cuts are not raised; `reopen` afterwards, or drain on.
+    pub async fn drain(&self, budget: DrainBudget, begun: Begun) -> u64 {
         self.close();
-        let (begin, cut_before) = (Instant::now(), self.tally.cut.load(Relaxed));
         let requests = (budget.requests_ms, Cut { requests: true, streams: false });
         let streams = (budget.streams_ms, Cut { requests: false, streams: true });
         let mut ends = [requests, streams];
         ends.sort_by_key(|(ms, _)| *ms);
         for (ms, what) in ends {
-            let end = begin + Duration::from_millis(ms);
+            let end = begun.at + Duration::from_millis(ms);
             tokio::select! {
                 biased;
                 () = self.empty() => break,
@@ -145,7 +157,7 @@ impl Target {
         }
         // Those that were cut say a proper goodbye; one that can't is not waited for longer than that takes.
         let _ = timeout(CLOSE_TIME * 2, self.empty()).await;
-        self.tally.cut.load(Relaxed) - cut_before
+        self.tally.cut.load(Relaxed) - begun.cut_before
     }
 
     async fn empty(&self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::app::Domain;
 use crate::model::instance::{Instance, Wanted};
 use crate::names::{AppName, CommitSha, Hostname, InstanceId};
-use crate::wire::proxy::{Action, DrainBudget, Route, Snapshot, Target};
+use crate::wire::proxy::{Action, DrainBudget, Front, Route, Rules, Snapshot, Target};
 
 /// How long a held request waits at most, whatever the deploy's own limits are.
 const HOLD_LIMIT: Duration = Duration::from_secs(60);
@@ -93,12 +93,13 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
         } else {
             Action::Forward { targets: serving }
         };
+        let rules = Rules::default();
         if let Some(host) = own_host(&app.name, view.base.as_ref()) {
-            own_routes.push(Route { host, app: app.name.clone(), action: action.clone() });
+            own_routes.push(Route { host, app: app.name.clone(), action: action.clone(), rules: rules.clone() });
         }
         for domain in view.domains.iter().filter(|d| d.app == app.name) {
             let action = domain.redirect_to.clone().map_or(action.clone(), |to| Action::Redirect { to });
-            added_routes.push(Route { host: domain.host.clone(), app: app.name.clone(), action });
+            added_routes.push(Route { host: domain.host.clone(), app: app.name.clone(), action, rules: rules.clone() });
         }
         targets.extend(app.instances.iter().filter_map(|i| target(i, app.held)));
     }
@@ -106,7 +107,7 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
     let mut seen = BTreeSet::new();
     let mut routes: Vec<Route> = own_routes.into_iter().chain(added_routes).collect();
     routes.retain(|route| seen.insert(route.host.clone()));
-    Snapshot { version, routes, targets, commit_header: view.commit_header }
+    Snapshot { version, routes, targets, commit_header: view.commit_header, front: Front::default() }
 }
 
 fn target(instance: &InstanceView, held: bool) -> Option<Target> {

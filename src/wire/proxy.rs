@@ -50,7 +50,15 @@ pub struct Snapshot {
     pub targets: Vec<Target>,
     /// Adds X-Paas-Commit and X-Paas-Release to answers.
     pub commit_header: bool,
+    /// Absent in what a daemon of before kept: then all of it is as by default.
+    #[serde(default)]
+    pub front: Front,
 }
+
+/// What holds for every connection of a client, whatever it asks for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Front {}
 
 /// What is done with requests for one host name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +67,14 @@ pub struct Route {
     pub host: Hostname,
     pub app: AppName,
     pub action: Action,
+    #[serde(default)]
+    pub rules: Rules,
 }
+
+/// What an app wants of the requests for one of its host names, beyond where they go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,9 +209,11 @@ mod tests {
                 host: Hostname::parse("shop.test").expect("host"),
                 app: AppName::parse("shop").expect("app"),
                 action: Action::Hold { limit_ms: 5 },
+                rules: Rules::default(),
             }],
             targets: vec![],
             commit_header: true,
+            front: Front::default(),
         };
         let json = serde_json::to_string(&ToProxy::Prepare(snapshot.clone())).expect("encode");
         assert_eq!(serde_json::from_str::<ToProxy>(&json).expect("decode"), ToProxy::Prepare(snapshot));

@@ -96,6 +96,7 @@ fn an_app_that_accepts_nothing_does_not_delay_another() {
         host: host("stuck.test"),
         app: other,
         action: Action::Forward { targets: vec![InstanceId(2)] },
+        rules: Default::default(),
     });
     world.activate(&routes);
     let mut waiting: Vec<Client> = (0..100).map(|_| world.client()).collect();

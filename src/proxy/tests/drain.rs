@@ -76,6 +76,26 @@ fn at_the_end_of_the_budget_a_request_is_answered_504_and_events_end_properly() 
 }
 
 #[test]
+fn a_budget_that_is_shortened_counts_from_the_beginning_of_the_drain() {
+    let events = Instance::start(|_, to| {
+        to.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").expect("write");
+        std::thread::sleep(PATIENCE);
+        false
+    });
+    let world = World::with(&[&events]);
+    let mut client = world.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    world.daemon.wait_counts(1, |c| c.streams == 1);
+    world.activate(&snapshot(2, &[], &[(1, budget(60_000, 120_000))]));
+    std::thread::sleep(Duration::from_millis(2_100));
+    let changed = Instant::now();
+    world.activate(&snapshot(3, &[], &[(1, budget(2_000, 2_000))]));
+    assert_eq!(client.answer().body, "data: 1\n\n", "a whole answer with its last chunk");
+    assert_eq!(ended(&world), 1);
+    assert!(changed.elapsed() < Duration::from_millis(1_500), "the drain began anew: {:?}", changed.elapsed());
+}
+
+#[test]
 fn an_idle_target_drains_at_once_and_its_idle_connections_close() {
     let app = Instance::fixed(&ok("x"));
     let world = World::with(&[&app]);

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::world::*;
 use crate::proxy::routes::{Action, Choice, Table};
+use crate::proxy::target::Begun;
 use crate::wire::proxy::{DrainBudget, FromProxy};
 
 /// An instance that says who it is, and that answers nothing once it was "stopped".
@@ -115,7 +116,7 @@ fn a_claim_is_never_held_at_a_target_that_is_drained() {
         let next = Table::build(&snapshot(1, &[id], &[(id - 1, budget(0, 0))]), &table.load()).expect("table");
         let old = Arc::clone(next.targets.get(&crate::names::InstanceId(id - 1)).expect("old"));
         table.store(Arc::new(next));
-        let forced = runtime.block_on(old.drain(budget(60_000, 60_000)));
+        let forced = runtime.block_on(old.drain(budget(60_000, 60_000), Begun::now(&old)));
         ended.store(id - 1, SeqCst);
         assert_eq!((forced, old.is_draining()), (0, true));
     }

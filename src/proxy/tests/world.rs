@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
 use crate::proxy::dial::{Dial, DialFailed, DialKind, DialMaker};
 use crate::proxy::{ProxyRun, run};
-use crate::wire::proxy::{Action, DrainBudget, FromProxy, Route, Snapshot, Target, ToProxy};
+use crate::wire::proxy::{Action, DrainBudget, FromProxy, Front, Route, Rules, Snapshot, Target, ToProxy};
 
 mod daemon;
 mod instance;
@@ -172,7 +172,8 @@ pub fn snapshot(version: u64, live: &[i64], draining: &[(i64, DrainBudget)]) -> 
 }
 
 pub fn routed(version: u64, action: Action, targets: Vec<Target>) -> Snapshot {
-    Snapshot { version, routes: vec![Route { host: host("shop.test"), app: app(), action }], targets, commit_header: false }
+    let routes = vec![Route { host: host("shop.test"), app: app(), action, rules: Rules::default() }];
+    Snapshot { version, routes, targets, commit_header: false, front: Front::default() }
 }
 
 pub fn budget(requests_ms: u64, streams_ms: u64) -> DrainBudget {
