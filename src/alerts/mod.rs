@@ -5,7 +5,8 @@
 //! Never: blocks who raises (a message is a row; a worker sends it), lets an alert's failure fail anything else, logs the webhook's address.
 //! Invariants: one open alert per kind and subject; a message is sent at least once, also over a restart, and given up after bounded tries.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
@@ -59,11 +60,13 @@ pub struct Alerts {
     config: AlertsConfig,
     about: About,
     wake: Notify,
+    /// Told without a row, as there was no room for one.
+    unstored: Mutex<BTreeSet<(Kind, String)>>,
 }
 
 impl Alerts {
     pub fn new(store: Store, config: &AlertsConfig, about: About) -> Arc<Self> {
-        Arc::new(Self { store, config: config.clone(), about, wake: Notify::new() })
+        Arc::new(Self { store, config: config.clone(), about, wake: Notify::new(), unstored: Mutex::default() })
     }
 
     /// The receivers that the host config names.
@@ -95,7 +98,34 @@ impl Alerts {
                 self.wake();
             }
             Ok(false) => {}
+            Err(StoreError::NoRoom) => self.tell_unstored(kind, subject, text, hint).await,
             Err(e) => tracing::error!(alert = kind.as_str(), subject, "an alert could not be stored ({e}): {text}"),
+        }
+    }
+
+    /// On a full disk, of all times, somebody must hear of it: sent once and right now, by whichever receiver takes it. When there is room
+    /// and it still holds, it is raised like any other.
+    async fn tell_unstored(&self, kind: Kind, subject: &str, text: &str, hint: &str) {
+        if self.is_unstored(kind, subject, true) {
+            return;
+        }
+        tracing::warn!(alert = kind.as_str(), subject, "alert, not stored as the disk is full: {text}");
+        self.send_now("raised", kind, subject, text, hint).await;
+    }
+
+    /// Whether it was told without a row; from now on it is `now`.
+    fn is_unstored(&self, kind: Kind, subject: &str, now: bool) -> bool {
+        let mut unstored = self.unstored.lock().expect("no code panics with the set");
+        let entry = (kind, subject.to_owned());
+        if now { !unstored.insert(entry) } else { unstored.remove(&entry) }
+    }
+
+    async fn send_now(&self, event: &str, kind: Kind, subject: &str, text: &str, hint: &str) {
+        let body = self.body(event, UnixMillis::now(), (0, kind.as_str(), subject), text, hint);
+        for sink in self.sinks() {
+            if let Err(why) = self.send(sink, &body).await {
+                tracing::error!(sink = sink.as_str(), "an alert was not delivered and can't be kept ({why}): {text}");
+            }
         }
     }
 
@@ -103,9 +133,12 @@ impl Alerts {
     pub async fn clear(&self, kind: Kind, subject: &str, text: &str) {
         match self.store.alert_clear(kind, subject, text, &self.sink_names()).await {
             Ok(true) => {
+                self.is_unstored(kind, subject, false);
                 tracing::info!(alert = kind.as_str(), subject, "alert over: {text}");
                 self.wake();
             }
+            // Who heard of it without a row hears of its end in the same way.
+            Ok(false) if self.is_unstored(kind, subject, false) => self.send_now("recovered", kind, subject, text, "").await,
             Ok(false) => {}
             Err(e) => tracing::error!(alert = kind.as_str(), subject, "an alert could not be cleared: {e}"),
         }
@@ -129,7 +162,7 @@ impl Alerts {
 
     /// Sends a test message to every receiver now and gives what came of it. Cancel-safe: yes, but for what was sent.
     pub async fn test(&self) -> Vec<(Sink, Result<(), String>)> {
-        let body = self.body("test", UnixMillis::now(), None, "this is a test of paas alerts", "nothing to do");
+        let body = self.body("test", UnixMillis::now(), (0, "test", ""), "this is a test of paas alerts", "nothing to do");
         let mut sent = Vec::new();
         for sink in self.sinks() {
             sent.push((sink, self.send(sink, &body).await));
@@ -169,7 +202,9 @@ impl Alerts {
     }
 
     async fn try_one(&self, sink: Sink, message: &AlertMessage) {
-        let body = self.body(&message.event, message.at, Some(&message.alert), &message.text, &message.alert.hint);
+        let alert = &message.alert;
+        let about = (alert.id, alert.kind.as_str(), alert.subject.as_str());
+        let body = self.body(&message.event, message.at, about, &message.text, &alert.hint);
         let noted = match self.send(sink, &body).await {
             Ok(()) => self.store.alert_message_done(message.id).await,
             Err(why) if message.tries + 1 >= TRIES => {
@@ -199,13 +234,14 @@ impl Alerts {
     }
 
     /// What a receiver reads: docs/operations.md has the table. Fields may be added.
-    fn body(&self, event: &str, at: UnixMillis, alert: Option<&Alert>, text: &str, hint: &str) -> String {
+    /// `about` is id, kind and subject of the alert.
+    fn body(&self, event: &str, at: UnixMillis, about: (i64, &str, &str), text: &str, hint: &str) -> String {
         json!({
             "version": 1,
             "event": event,
-            "id": alert.map_or(0, |a| a.id),
-            "kind": alert.map_or("test", |a| a.kind.as_str()),
-            "subject": alert.map_or("", |a| a.subject.as_str()),
+            "id": about.0,
+            "kind": about.1,
+            "subject": about.2,
             "text": text,
             "hint": if event == "recovered" { "" } else { hint },
             "at": at.rfc3339(),

@@ -168,3 +168,21 @@ pub fn ago(since: std::time::Duration) -> String {
         s => format!("{}d ago", s / 86_400),
     }
 }
+
+/// How often a follower looks whether somebody reads.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Ends when nobody can read the standard output any more: what follows a quiet source would not find out by writing. Never ends for a
+/// file or a terminal. Cancel-safe: yes.
+pub async fn nobody_reads() {
+    let stdout = std::io::stdout();
+    // No event is asked for: then the kernel tells errors and hang-ups only (poll(2)), not a client that ended its own side.
+    let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    loop {
+        let mut ends = [rustix::event::PollFd::new(&stdout, rustix::event::PollFlags::empty())];
+        if rustix::event::poll(&mut ends, Some(&at_once)).is_ok_and(|n| n > 0) {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

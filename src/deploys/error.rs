@@ -32,6 +32,8 @@ impl From<StoreError> for StepError {
     fn from(e: StoreError) -> Self {
         match e {
             StoreError::Conflict(why) => Self::Raced(why),
+            // The next look waits for room.
+            StoreError::NoRoom => Self::Raced(e.to_string()),
             StoreError::Taken { what } => Self::new(&format!("{what} is taken"), "paas domains list"),
             other => Self::new(&other.to_string(), "paas status"),
         }

@@ -3,7 +3,7 @@
 use crate::base::clock::UnixMillis;
 
 /// What went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A disk that paas needs has less free than its reserve.
     DiskLow,

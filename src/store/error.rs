@@ -22,6 +22,9 @@ pub enum StoreError {
     BadRow { what: &'static str, why: String },
     #[error("a sealed value cannot be opened: is this the secret key that the database was made with?")]
     Sealed,
+    /// Not tried: a commit that fails would stop the daemon, and a reserve for the end of running work is all that is left.
+    #[error("the disk is full: nothing can be stored until there is room")]
+    NoRoom,
     #[error("database: {0}")]
     Sql(sqlx::Error),
     /// A write failed, now or before, or the file is damaged: see [`super::broken()`]. Nothing was acknowledged.

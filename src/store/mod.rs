@@ -4,13 +4,16 @@
 //! Never: decides; a rule of `model` is applied, not restated. Invariant: a state move and its event are one transaction.
 
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::base::filesystem;
+use crate::model::disk::STORE_FLOOR;
 
 mod alerts;
 mod apps;
@@ -46,6 +49,8 @@ pub struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     sealer: Arc<Sealer>,
+    /// Where it lies: looked at for room.
+    file: PathBuf,
 }
 
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
@@ -101,7 +106,7 @@ impl Store {
         let writer = writer.connect_with(options.clone()).await.map_err(opening)?;
         migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.map_err(opening)?;
-        Ok(Self { writer, readers, sealer: Arc::new(sealer) })
+        Ok(Self { writer, readers, sealer: Arc::new(sealer), file: file.to_owned() })
     }
 
     /// Lets SQLite look at the whole file: `["ok"]`, or what is broken. Reads all of it.
@@ -124,20 +129,27 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// The only way to write. Refused once a write has failed: what was not acknowledged is found out by the next process.
+    /// The only way to write. Refused once a write has failed: what was not acknowledged is found out by the next process. Refused, too,
+    /// while the disk has no room for a commit: that can wait, and costs no restart.
     async fn begin(&self) -> Result<Tx, StoreError> {
         if let Some(why) = broken::why() {
             return Err(StoreError::Broken(why));
+        }
+        if !filesystem::has(&self.file, STORE_FLOOR) {
+            return Err(StoreError::NoRoom);
         }
         Ok(self.writer.begin_with("begin immediate").await?)
     }
 
     /// The value under `key`, or the one `make` gives, stored now: for what an installation chooses once.
     pub async fn setting_or(&self, key: &str, make: impl FnOnce() -> String) -> Result<String, StoreError> {
+        let find = || sqlx::query_scalar("select value from settings where key = ?").bind(key);
+        // Read first: a daemon must start on a full disk.
+        if let Some(value) = find().fetch_optional(&self.readers).await? {
+            return Ok(value);
+        }
         let mut tx = self.begin().await?;
-        let found: Option<String> =
-            sqlx::query_scalar("select value from settings where key = ?").bind(key).fetch_optional(&mut *tx).await?;
-        if let Some(value) = found {
+        if let Some(value) = find().fetch_optional(&mut *tx).await? {
             return Ok(value);
         }
         let value = make();

@@ -15,13 +15,13 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto};
 use crate::support::{World, eventually, run};
 
 /// A receiver on this machine: keeps every body, and answers with the statuses it is given, 200 after them.
-struct Receiver {
-    address: SocketAddr,
+pub struct Receiver {
+    pub address: SocketAddr,
     got: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Receiver {
-    fn start(statuses: &'static [u16], tls: Option<Arc<ServerConfig>>) -> Receiver {
+    pub fn start(statuses: &'static [u16], tls: Option<Arc<ServerConfig>>) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let got: Arc<Mutex<Vec<Value>>> = Arc::default();
@@ -53,7 +53,7 @@ impl Receiver {
     }
 
     #[track_caller]
-    fn waits_for(&self, wanted: &str, limit: u64) -> Value {
+    pub fn waits_for(&self, wanted: &str, limit: u64) -> Value {
         eventually(wanted, Duration::from_secs(limit), || {
             let at = self.told().iter().position(|told| told == wanted)?;
             Some(self.got.lock().expect("lock")[at].clone())

@@ -3,6 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::alerts::Receiver;
 use crate::support::{Repo, SmallDisk, Tarball, Traffic, World, eventually, free, run};
 
 const MIB: u64 = 1 << 20;
@@ -10,9 +11,9 @@ const MIB: u64 = 1 << 20;
 const RESUME: Duration = Duration::from_secs(10);
 
 /// A world whose state lies on an ext4 filesystem of its own, with a reserve that fits it.
-fn world_on_a_small_disk() -> World {
-    let more = "[limits]\ndisk_reserve = \"24MiB\"\n";
-    World::start_on_disks(more, |folder| vec![SmallDisk::ext4(&folder.join("state"), 220)])
+fn world_on_a_small_disk(more: &str) -> World {
+    let more = format!("{more}[limits]\ndisk_reserve = \"24MiB\"\n");
+    World::start_on_disks(&more, |folder| vec![SmallDisk::ext4(&folder.join("state"), 220)])
 }
 
 /// Every page of the database agrees with every other, as SQLite itself sees it.
@@ -32,7 +33,7 @@ fn assert_store_is_intact(w: &World) {
 
 #[test]
 fn below_the_reserve_pushes_and_uploads_are_refused_early_and_everything_else_goes_on() {
-    let w = world_on_a_small_disk();
+    let w = world_on_a_small_disk("");
     let (app, repo) = w.live("low", "one");
     let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 2);
     let packs = || std::fs::read_dir(w.state_dir().join(format!("apps/{app}/repo.git/objects/pack"))).expect("packs").count();
@@ -71,7 +72,9 @@ fn below_the_reserve_pushes_and_uploads_are_refused_early_and_everything_else_go
 
 #[test]
 fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
-    let w = world_on_a_small_disk();
+    let receiver = Receiver::start(&[], None);
+    let w = world_on_a_small_disk(&format!("[alerts]\nwebhook = \"http://{}/\"\n", receiver.address));
+    let daemon = w.pid_of("daemon");
     let (app, repo) = w.live("full", "one");
     w.paas(&["config", "set", "-a", &app, "KEPT=yes"]).ok();
     let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 4);
@@ -85,6 +88,9 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     w.paas(&["ps", "-a", &app]).ok();
     w.paas(&["disk"]).ok().says(&["TOO FULL", "0 B free"]);
     w.push(&repo, &app).fails(128).says(&["too full for a push"]);
+    // There is no room to store the alert, and it is told all the same.
+    receiver.waits_for(&format!("disk_low {} raised", w.state_dir().display()), 60);
+    assert_eq!(w.pid_of("daemon"), daemon, "a full disk is waited for, not died of");
     // The daemon can die and come back there; the proxy and the app never notice.
     w.kill("daemon");
     w.paas(&["config", "list", "-a", &app]).ok().says(&["KEPT"]).never_says(&["LOST"]);
@@ -101,6 +107,7 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     eventually("the loss is told", RESUME, || dropped(&w.log_texts(&app, 10_000, &[])).then_some(()));
     let counted = traffic.stop();
     assert!(counted.failed.is_empty(), "{:?}", counted.failed);
+    receiver.waits_for(&format!("disk_low {} recovered", w.state_dir().display()), 60);
     assert_store_is_intact(&w);
 }
 

@@ -354,6 +354,10 @@ fn no_process_of_paas_leaves_a_core_file() {
     }
     drop(session.kill());
     drop(session.wait());
+    // The app is quiet and nothing is written: the session finds out by itself.
+    eventually("the session of a client that is gone ends", Duration::from_secs(10), || {
+        w.pid_of("ssh-session").is_none().then_some(())
+    });
     let unit =
         |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)).expect("a unit");
     for name in ["paas-daemon.service", "paas-proxy.service", "paas-dialer.service"] {

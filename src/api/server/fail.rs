@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::docker::DockerError;
 use crate::instances::lifecycle::InstanceError;
+use crate::model::disk::Full;
 use crate::names::BadName;
 use crate::store::StoreError;
 
@@ -61,6 +62,7 @@ impl From<StoreError> for Fail {
             StoreError::NotFound(what) => Self::new(ErrorCode::NotFound, what),
             StoreError::Conflict(why) => Self::new(ErrorCode::Conflict, why),
             StoreError::Taken { what } => Self::new(ErrorCode::Conflict, format!("{what} is taken")),
+            StoreError::NoRoom => Self::new(ErrorCode::Unavailable, e.to_string()).hint(Full::HINT),
             other => internal(&other),
         }
     }

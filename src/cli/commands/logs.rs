@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::super::args::LogsArgs;
-use super::super::print::{Colour, Screen};
+use super::super::print::{Colour, Screen, nobody_reads};
 use super::{CliError, Context, Outcome};
 use crate::api::client::{Client, ClientError};
 use crate::api::types::logs::{LogEvent, LogKind, LogLine, LogsQuery};
@@ -24,7 +24,15 @@ pub async fn run(context: &Context, args: LogsArgs) -> Outcome {
         cursor: None,
     };
     let screen = if args.raw { context.screen.raw() } else { context.screen };
-    Reader { context, screen, client, app, query }.read().await
+    let reader = Reader { context, screen, client, app, query };
+    if !reader.query.tail {
+        return reader.read().await;
+    }
+    // A client of ours behind ssh that is gone tells us nothing until we write to it, and a quiet app may never give us something to write.
+    tokio::select! {
+        read = reader.read() => read,
+        () = nobody_reads() => Err(CliError::NobodyReads),
+    }
 }
 
 /// A duration ago, or a moment in RFC 3339.
