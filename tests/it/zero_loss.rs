@@ -35,6 +35,11 @@ fn twenty_deploys_under_load_lose_nothing_and_count_what_the_clients_count() {
 /// The first two deploys change under uploads and streams of 20 s and sockets with a budget of their own; with `all_along` so do the others,
 /// without it they have sockets with a short one.
 pub fn deploys_under_load(w: &World, count: usize, all_along: bool) -> Tally {
+    deploys_under_load_with(w, count, all_along, |_| {})
+}
+
+/// The same, with something done under the load before each deploy (counted from 1).
+pub fn deploys_under_load_with(w: &World, count: usize, all_along: bool, mut before: impl FnMut(usize)) -> Tally {
     let (app, repo) = (w.app("steady"), Repo::testapp("v-0"));
     repo.write("paas.toml", budgets(22, 24)).commit("budgets");
     w.push(&repo, &app).ok();
@@ -50,6 +55,7 @@ pub fn deploys_under_load(w: &World, count: usize, all_along: bool) -> Tally {
             outcome = first.stop();
             repo.write("paas.toml", budgets(1, 1));
         }
+        before(n);
         one_deploy(w, &repo, &app, n);
         // Sockets of before would have the long budget.
         lasting = lasting.or_else(|| Some(Lasting::start(w.proxy(), &w.host(&app), &kinds[2..], LENGTH)));
