@@ -80,6 +80,9 @@ impl Control {
                 Ok(stream) => {
                     tracing::info!("the daemon is connected");
                     let ended = self.session(stream).await;
+                    if *stages.borrow() == Stage::Over {
+                        return;
+                    }
                     tracing::warn!(ended = ended.err().map(|e| e.to_string()), "the daemon is gone; the proxy serves on");
                     backoff.reset();
                 }

@@ -230,10 +230,13 @@ fn upgrades_in_quick_succession_and_kills_around_them_refuse_nothing() {
     assert_eq!(socket.receive().expect("an echo"), Message::Text("still here".into()));
     quick.wait_for(200);
 
-    // The old one dies right after it gave its place away: what it had is lost, and nothing else.
+    // The old one dies right after it gave its place away, with a socket that keeps it: what it had is lost, and nothing else.
+    let mut lost = Socket::connect(w.proxy(), &w.host(&app), "/ws").expect("a WebSocket opens");
+    assert!(matches!(lost.receive(), Ok(Message::Text(_))));
     reload(&w, fourth).ok();
     signal(fourth, "KILL");
     signal(first, "KILL");
+    assert!(lost.receive().is_err());
     quick.wait_for(300);
     let fifth = proxy_pid(&w);
     assert!(![first, second, third, fourth].contains(&fifth));
