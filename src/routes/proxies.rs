@@ -267,3 +267,6 @@ fn sum(inner: &Inner, target: InstanceId) -> TargetCounts {
     }
     total
 }
+
+#[cfg(test)]
+mod tests;
