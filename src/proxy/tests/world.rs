@@ -58,7 +58,7 @@ impl World {
             dial: dialer(&addresses),
             restored,
             keep: Box::new(move |bytes| keep_in.lock().expect("kept").push(bytes.to_vec())),
-            ready: Box::new(move || Ok(ready_tx.send(()).expect("ready"))),
+            ready: Box::new(move || ready_tx.send(()).map_err(std::io::Error::other)),
             in_step: false,
             stop: told,
             workers: 2,
