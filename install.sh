@@ -193,7 +193,6 @@ install_binary() {
     install -m 0755 "$prebuilt" "$binary.new"
     mv -f "$binary.new" "$binary"
     made file "$binary"
-    replaced=yes
     say "Installed $("$binary" --version) as $binary"
 }
 
@@ -348,7 +347,7 @@ write_socket_drop_in() {
 }
 
 start_by_systemd() {
-    local changed=$replaced unit
+    local changed=no unit
     for unit in $units; do
         cmp -s "$here/systemd/$unit" "/etc/systemd/system/$unit" && continue
         install -m 0644 "$here/systemd/$unit" "/etc/systemd/system/$unit"
@@ -363,20 +362,33 @@ start_by_systemd() {
     systemctl daemon-reload
     # shellcheck disable=SC2086  # a list of units
     systemctl enable -q $units 2>/dev/null || true
-    if [ "$changed" = yes ] && systemctl is-active -q paas-daemon.service; then
+    if ! systemctl is-active -q paas-daemon.service; then
+        step "Starting paas" systemctl start paas.service
+    elif [ "$changed" = yes ]; then
+        # What a unit says of its process holds from its start on.
         step "Restarting paas" systemctl restart paas.service
     else
         step "Starting paas" systemctl start paas.service
+        # The sockets stay open, and the new proxy takes the old one's place beside it: no request waits or is lost.
+        if runs_another paas-dialer; then step "Restarting the dialer" systemctl restart paas-dialer.service; fi
+        if runs_another paas-proxy; then step "Giving the proxy's place to the new one" systemctl reload paas-proxy.service; fi
+        if runs_another paas-daemon; then step "Restarting the daemon" systemctl restart paas-daemon.service; fi
     fi
+}
+
+# Was the program of this unit replaced since it began?
+runs_another() {
+    local pid
+    pid=$(systemctl show -P MainPID "$1")
+    [ "${pid:-0}" != 0 ] && ! [ "/proc/$pid/exe" -ef "$binary" ]
 }
 
 start_by_paas_up() {
     if paas_answers; then
-        if [ "$replaced" = no ]; then
-            say "paas runs"
-            return
-        fi
-        step "Stopping the old paas" "$binary" down --config $config
+        # What runs another program than the installed one takes it over; the sockets stay open.
+        step "Letting paas run what is installed" "$binary" up --detach --config $config
+        say "paas runs"
+        return
     fi
     # No systemd here: a small supervisor of our own starts the same processes. It does not come back after a reboot.
     step "Starting paas (no systemd on this machine: by paas up)" "$binary" up --detach --config $config
@@ -621,7 +633,6 @@ if [ $uninstall = yes ]; then
     exit 0
 fi
 
-replaced=no
 prebuilt=${PAAS_BINARY:-}
 [ -n "$prebuilt" ] || { [ -x "$here/paas" ] && [ -f "$here/paas" ] && prebuilt=$here/paas; } || true
 install_packages

@@ -57,6 +57,14 @@ pub enum Role {
         #[command(flatten)]
         host: HostFile,
     },
+    /// Let the running proxy give its place to the binary that is installed now
+    ///
+    /// The unit's ExecReload. Exit code 1: the new one did not get ready, and the old one serves on.
+    #[command(hide = true)]
+    ProxyReload {
+        /// The process of the running proxy
+        pid: u32,
+    },
     /// The way into instances
     #[command(hide = true)]
     Dialer {

@@ -21,7 +21,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 39] = [
+pub const KEYS: [&str; 40] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -31,6 +31,7 @@ pub const KEYS: [&str; 39] = [
     "users.admin_group",
     "proxy.listen",
     "proxy.commit_header",
+    "proxy.upgrade_grace",
     "ssh.host",
     "ssh.port",
     "docker.socket",
@@ -151,7 +152,8 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
             if all.is_empty() { return Err(empty) } else { all }
         }
     };
-    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false) };
+    let upgrade_grace = s.duration("upgrade_grace", MINUTE / 60..=MINUTE * 60 * 24)?.unwrap_or(MINUTE * 10);
+    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false), upgrade_grace };
     s.done()?;
     Ok(proxy)
 }

@@ -56,6 +56,8 @@ pub struct ProxyConfig {
     pub listen: Vec<SocketAddr>,
     /// Adds the commit that answered to every response.
     pub commit_header: bool,
+    /// How long requests and streams of the old proxy may take to end after an upgrade.
+    pub upgrade_grace: Duration,
 }
 
 /// What `git remote add` lines tell users; sshd itself is configured elsewhere.

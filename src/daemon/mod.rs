@@ -6,6 +6,7 @@
 mod doctor;
 mod install;
 mod kept;
+mod successor;
 mod listen;
 pub mod roles;
 mod stack;

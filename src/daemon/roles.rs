@@ -11,13 +11,15 @@ use anyhow::Context;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
 use super::kept::{self, Keeper};
+use super::successor::{self, Place};
 use crate::cli::{self, Connection, Role, StackAct};
 use crate::config::HostConfig;
 use crate::dialer::{self, DialerRun};
+use crate::handover::fds;
 use crate::handover::supervise::{self, ExecAs, Outcome, UpOptions};
-use crate::handover::{fds, systemd};
+use crate::handover::takeover::{self, Predecessor};
 use crate::names::KeyId;
-use crate::proxy::{self, ProxyRun};
+use crate::proxy::{self, ProxyRun, Stop};
 use crate::proxy::{Dial, DialFailed, DialKind};
 use crate::wire::dialer::{DialClient, DialError};
 
@@ -28,8 +30,14 @@ pub fn by_name() -> Option<ExitCode> {
     if crate::session::proc_receive::is_called(&name) {
         return Some(crate::session::proc_receive::run());
     }
-    if std::env::args_os().nth(1).is_some_and(|first| first == "up-exec") {
-        return Some(become_role(std::env::args_os().skip(2).collect()));
+    let first = std::env::args_os().nth(1)?;
+    let rest = || std::env::args_os().skip(2).collect::<Vec<_>>();
+    if first == "up-exec" {
+        return Some(become_role(rest()));
+    }
+    if first == takeover::STEP {
+        let failed = takeover::become_successor(&rest()).map(|e| cli::fail(&e.to_string()));
+        return Some(failed.unwrap_or(ExitCode::SUCCESS));
     }
     None
 }
@@ -63,6 +71,7 @@ pub fn run(role: Role) -> ExitCode {
         Role::Daemon { host } => super::run(&host.config),
         Role::Proxy { host } => run_proxy(&host.config),
         Role::Dialer { host } => run_dialer(&host.config),
+        Role::ProxyReload { pid } => takeover::ask(pid).map(drop).map_err(anyhow::Error::msg),
         Role::Up { host, detach } => up(&host.config, detach),
         Role::Down { host } => down(&host.config),
         Role::Stack { act } => stack(act),
@@ -104,11 +113,26 @@ fn no_core_files() {
 }
 
 fn run_proxy(config: &Path) -> anyhow::Result<()> {
+    let mut inherited = fds::take_inherited().context("taking the inherited sockets")?;
+    let before = inherited.iter().position(|(name, _)| name == takeover::LINE);
+    let before = before.map(|n| Predecessor::new(inherited.swap_remove(n).1));
+    // Who waits for this process is told why it can not begin.
+    let run = serve_as_proxy(config, inherited, before.as_ref());
+    if let (Some(before), Err(why)) = (&before, &run) {
+        before.failed(&format!("{why:#}"));
+    }
+    run
+}
+
+fn serve_as_proxy(config: &Path, inherited: Vec<(String, OwnedFd)>, before: Option<&Predecessor>) -> anyhow::Result<()> {
     let config = HostConfig::load(config)?;
-    let (mut listeners, mut kept) = (Vec::new(), Vec::new());
-    for (name, fd) in fds::take_inherited().context("taking the inherited sockets")? {
+    let (mut listeners, mut kept, mut listening) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, fd) in inherited {
         match name.as_str() {
-            "http" => listeners.push(TcpListener::from(fd)),
+            "http" => {
+                listening.push((name, fd.try_clone().context("a duplicate of a listening socket")?));
+                listeners.push(TcpListener::from(fd));
+            }
             snapshot if snapshot.starts_with(kept::NAME) => kept.push((name, fd)),
             other => tracing::warn!("an inherited descriptor `{other}` is not ours; it is closed"),
         }
@@ -118,18 +142,29 @@ fn run_proxy(config: &Path) -> anyhow::Result<()> {
             listeners.push(TcpListener::bind(address).with_context(|| format!("listening on {address}"))?);
         }
     }
-    let (keeper, restored) = Keeper::take(kept);
+    let (keeper, restored) = Keeper::take(kept, before.is_some());
+    let keeper = Arc::new(keeper);
     let socket = config.dialer_socket();
-    let (stop, shutdown) = tokio::sync::watch::channel(false);
-    stop_on_signal(stop)?;
+    let (stop, told) = tokio::sync::watch::channel(Stop::Serve);
+    let stop = Arc::new(stop);
+    stop_on_signal(Arc::clone(&stop))?;
+    let (keeping, place) =
+        (Arc::clone(&keeper), Place { listening, keeper: Arc::clone(&keeper), stop, grace: config.proxy.upgrade_grace });
+    let (in_step, before) = (before.is_some(), before.cloned());
     let run = ProxyRun {
         listeners,
         control_socket: config.proxy_socket(),
         dial: Arc::new(move || dial_with(DialClient::new(socket.clone()))),
         restored,
-        keep: Box::new(move |snapshot| keeper.keep(snapshot)),
-        ready: Box::new(|| systemd::ready("serving")),
-        shutdown,
+        keep: Box::new(move |snapshot| keeping.keep(snapshot)),
+        ready: Box::new(move || {
+            successor::ready(before.as_ref(), &keeper)?;
+            // It serves without; only an upgrade has to be a restart then.
+            place.offer().unwrap_or_else(|why| tracing::error!("nobody can ask for a successor: {why:#}"));
+            Ok(())
+        }),
+        in_step,
+        stop: told,
         workers: 0,
     };
     proxy::run(run).context("the proxy")
@@ -152,7 +187,7 @@ fn dial_with(client: DialClient) -> Dial {
     })
 }
 
-fn stop_on_signal(stop: tokio::sync::watch::Sender<bool>) -> anyhow::Result<()> {
+fn stop_on_signal(stop: Arc<tokio::sync::watch::Sender<Stop>>) -> anyhow::Result<()> {
     use nix::sys::signal::{SigSet, Signal};
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
@@ -163,7 +198,7 @@ fn stop_on_signal(stop: tokio::sync::watch::Sender<bool>) -> anyhow::Result<()> 
         .name("signals".to_owned())
         .spawn(move || {
             if signals.wait().is_ok() {
-                stop.send_replace(true);
+                stop.send_replace(Stop::Now);
             }
         })
         .context("starting the signal thread")?;
@@ -202,6 +237,7 @@ fn up(config: &Path, detach: bool) -> anyhow::Result<()> {
     let exe = std::env::current_exe().context("finding this binary")?;
     match supervise::up(UpOptions::of(&config, &exe, !detach))? {
         Outcome::Started { pid } => cli::say(&format!("paas runs (supervisor {pid}); `paas status` tells how it is")),
+        Outcome::Upgraded { pid } => cli::say(&format!("upgraded, with no request lost (supervisor {pid} stays as it is)")),
         Outcome::AlreadyRunning { pid } => cli::say(&format!("paas runs already (supervisor {pid})")),
         Outcome::Stopped => cli::say("stopped; apps go on running in their containers"),
     }

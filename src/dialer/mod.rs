@@ -37,8 +37,8 @@ use waiting::Waiting;
 /// The most targets; each is a descriptor here and one in our parent's store (of `paas up` 1024, of our unit 4096).
 const TARGET_LIMIT: usize = 1000;
 
-/// The most connections at once. The proxy has one per worker, the daemon a few.
-const PEER_LIMIT: usize = 128;
+/// The most connections at once. The proxy has one per worker, as has each process of it that an upgrade left with streams; the daemon a few.
+const PEER_LIMIT: usize = 512;
 
 /// The most connections of users without rights, which are told so and closed.
 const STRANGER_LIMIT: usize = 4;

@@ -22,6 +22,7 @@ mod run;
 mod sockets;
 mod status;
 mod store;
+mod upgrade;
 
 pub use exec::{ExecAs, exec_as};
 pub use lock::down;
@@ -66,6 +67,8 @@ pub struct Role {
     pub argv: Vec<OsString>,
     /// None stays the user of the supervisor.
     pub user: Option<String>,
+    /// A new binary takes its place beside it (see `takeover`); else it is stopped and started again.
+    pub hands_over: bool,
     /// Keeps CAP_SYS_ADMIN; every other capability is always dropped.
     pub keep_sys_admin: bool,
     pub sockets: Vec<SocketSpec>,
@@ -100,6 +103,8 @@ pub enum Outcome {
     Started { pid: i32 },
     /// It was running before, and all roles are ready.
     AlreadyRunning { pid: i32 },
+    /// It was running before with another binary, and the roles run this one now.
+    Upgraded { pid: i32 },
     /// It ran in the foreground, was told to stop, and nothing of it is left.
     Stopped,
 }
@@ -121,6 +126,8 @@ pub enum UpError {
     NotReady { role: String, limit: Duration, log: String },
     #[error("the supervisor ended before everything was ready ({how}); its last lines:\n{log}")]
     Ended { how: String, log: String },
+    #[error("`{role}` stays as it is: {why}")]
+    Upgrade { role: String, why: String },
     #[error("process {pid} did not stop within {} s", limit.as_secs())]
     DoesNotStop { pid: i32, limit: Duration },
 }
@@ -162,6 +169,7 @@ pub fn roles_of(config: &HostConfig, exe: &Path) -> Vec<Role> {
         name: name.to_owned(),
         argv: vec![exe.into(), name.into(), "--config".into(), config.file.clone().into()],
         user: user.cloned(),
+        hands_over: false,
         keep_sys_admin: false,
         sockets,
         ready_limit: READY_LIMIT,
@@ -173,7 +181,7 @@ pub fn roles_of(config: &HostConfig, exe: &Path) -> Vec<Role> {
     let control = SocketSpec::UnixStream { name: "proxy-control".to_owned(), path: config.proxy_socket(), mode };
     vec![
         Role { keep_sys_admin: true, ..role("dialer", None, vec![dialer]) },
-        role("proxy", Some(&users.proxy), http),
+        Role { hands_over: true, ..role("proxy", Some(&users.proxy), http) },
         role("daemon", Some(&users.daemon), vec![api, control]),
     ]
 }

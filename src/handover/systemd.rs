@@ -39,6 +39,11 @@ impl Parent {
         self.tell(&format!("READY=1\nSTATUS={}\n", one_line(status)), &[]);
     }
 
+    /// See [`main_pid`].
+    pub fn main_pid(&self, pid: i32, status: &str) {
+        self.tell(&format!("MAINPID={pid}\nREADY=1\nSTATUS={}\n", one_line(status)), &[]);
+    }
+
     /// See [`store_fd`].
     pub fn store_fd(&self, name: &str, fd: BorrowedFd<'_>) {
         self.tell(&format!("FDSTORE=1\nFDNAME={}\n", one_line(name)), &[fd]);
@@ -66,6 +71,11 @@ impl Parent {
 /// This process is ready; `status` is a line for people.
 pub fn ready(status: &str) {
     Parent::from_env().ready(status);
+}
+
+/// From now on process `pid`, a child of our supervisor's, is what this one was; it is ready.
+pub fn main_pid(pid: i32, status: &str) {
+    Parent::from_env().main_pid(pid, status);
 }
 
 /// This process has begun to stop.

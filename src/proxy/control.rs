@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::drains::Drains;
-use super::limits::{ACCESS_BATCH, COUNTS_EVERY, LAST_WORDS_TIME};
+use super::limits::{ACCESS_BATCH, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME};
 use super::routes::Table;
 use super::worker::{Shared, Stage, reached};
 use crate::base::backoff::Backoff;
@@ -21,6 +21,13 @@ use crate::wire::proxy::{AccessLine, FromProxy, MAX_FRAME, Snapshot, ToProxy, VE
 
 /// Puts the active snapshot where a successor of a crashed process finds it.
 pub type Keep = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Waits until the daemon follows this process, at most [`FOLLOWED_TIME`].
+pub async fn followed(shared: &Shared) {
+    let mut followed = shared.followed.subscribe();
+    // One that hangs changes no routes either.
+    let _ = timeout(FOLLOWED_TIME, followed.wait_for(|followed| *followed)).await;
+}
 
 pub struct Control {
     shared: Arc<Shared>,
@@ -69,11 +76,18 @@ impl Control {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(200));
         let mut stages = self.shared.stage.subscribe();
         while *stages.borrow_and_update() != Stage::Over {
-            if let Ok(stream) = UnixStream::connect(&self.socket).await {
-                tracing::info!("the daemon is connected");
-                let ended = self.session(stream).await;
-                tracing::warn!(ended = ended.err().map(|e| e.to_string()), "the daemon is gone; the proxy serves on");
-                backoff.reset();
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => {
+                    tracing::info!("the daemon is connected");
+                    let ended = self.session(stream).await;
+                    if *stages.borrow() == Stage::Over {
+                        return;
+                    }
+                    tracing::warn!(ended = ended.err().map(|e| e.to_string()), "the daemon is gone; the proxy serves on");
+                    backoff.reset();
+                }
+                // Nobody changes routes while nobody listens there.
+                Err(_) => drop(self.shared.followed.send_replace(true)),
             }
             let _ = timeout(backoff.pause(), reached(&mut stages, Stage::Over)).await;
         }
@@ -137,6 +151,9 @@ impl Control {
             ToProxy::Activate { version } => self.activate(version),
         };
         frame::write(to, &answer).await?;
+        if matches!(answer, FromProxy::Activated { .. }) {
+            self.shared.followed.send_replace(true);
+        }
         self.report_counts(to).await?;
         self.report_drains(to).await
     }

@@ -62,6 +62,9 @@ pub const LAST_CALL: Duration = Duration::from_millis(300);
 /// From SIGTERM to the end of the process.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
 
+/// A process that takes another's place waits so long for a daemon that does not answer.
+pub const FOLLOWED_TIME: Duration = Duration::from_secs(2);
+
 /// For the last access lines and counts after that; a daemon that does not read them in time misses them.
 pub const LAST_WORDS_TIME: Duration = Duration::from_millis(500);
 

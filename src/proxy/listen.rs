@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::{interval, sleep, timeout};
 
+use super::Stop;
 use super::conn::Client;
 use super::dial::DialMaker;
 use super::limits::{CLOSE_TIME, SHUTDOWN_TIME};
@@ -41,25 +42,28 @@ pub fn seat_workers(count: usize, shared: &Arc<Shared>, dial: &DialMaker) -> io:
         .collect()
 }
 
-/// Accepts until the shutdown, then lets the workers finish. `ready` is called when connections are taken.
+/// Accepts until it is told to stop, then lets the workers finish. `ready` is called right before connections are taken.
 pub async fn accept(
     listeners: Vec<TcpListener>,
     seats: Vec<Seat>,
     shared: &Shared,
-    ready: Box<dyn FnOnce() + Send>,
-    mut shutdown: watch::Receiver<bool>,
+    ready: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    mut stop: watch::Receiver<Stop>,
 ) -> io::Result<()> {
+    if let Err(error) = ready() {
+        finish(seats, shared, &mut stop).await;
+        return Err(error);
+    }
     let (sender, mut accepted) = mpsc::channel(1);
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
         tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, sender.clone()));
     }
-    ready();
     loop {
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|stop| *stop != Stop::Serve) => break,
             Some(stream) = accepted.recv() => give(&seats, stream),
         }
     }
@@ -68,7 +72,7 @@ pub async fn accept(
     while let Ok(stream) = accepted.try_recv() {
         give(&seats, stream);
     }
-    finish(seats, shared).await;
+    finish(seats, shared, &mut stop).await;
     Ok(())
 }
 
@@ -95,8 +99,18 @@ fn give(seats: &[Seat], stream: TcpStream) {
     }
 }
 
-/// Closing, then Cutting shortly before the time is up, then Over; each ends early when no connection is left.
-async fn finish(seats: Vec<Seat>, shared: &Shared) {
+/// Leaving where another process accepts, Closing, then Cutting shortly before the time is up, then Over; each ends early when no connection
+/// is left.
+async fn finish(seats: Vec<Seat>, shared: &Shared, stop: &mut watch::Receiver<Stop>) {
+    let told = *stop.borrow_and_update();
+    if let Stop::Leave { grace } = told {
+        shared.stage.send_replace(Stage::Leaving);
+        tokio::select! {
+            () = none_open(&seats) => {}
+            () = sleep(grace) => {}
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+        }
+    }
     shared.stage.send_replace(Stage::Closing);
     if timeout(SHUTDOWN_TIME - CLOSE_TIME, none_open(&seats)).await.is_err() {
         shared.stage.send_replace(Stage::Cutting);

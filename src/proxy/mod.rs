@@ -56,6 +56,18 @@ mod drains;
 pub use control::Keep;
 pub use dial::{Dial, DialFailed, DialKind, DialMaker};
 
+/// Whether the process goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    Serve,
+    /// Another process accepts by now: finish all that this one has, streams too, within `grace`, then go on as for [`Stop::Now`].
+    Leave {
+        grace: std::time::Duration,
+    },
+    /// Stop accepting, finish what runs (at most 10 s), return.
+    Now,
+}
+
 /// All that the proxy process is given.
 pub struct ProxyRun {
     /// Bound and listening.
@@ -67,10 +79,14 @@ pub struct ProxyRun {
     pub restored: Option<Vec<u8>>,
     /// Called with every snapshot that becomes active, before it serves.
     pub keep: Keep,
-    /// Called once, when connections are accepted and the kept snapshot serves.
-    pub ready: Box<dyn FnOnce() + Send>,
-    /// True, or the sender dropped: stop accepting, finish what runs (at most 10 s), return.
-    pub shutdown: watch::Receiver<bool>,
+    /// Called once, when the kept snapshot serves and connections can be accepted: they are as soon as it returns. May block. Its error ends
+    /// the run before anything was accepted.
+    pub ready: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    /// Waits (at most 2 s) until the daemon follows this process too, before it is ready: for one that takes the place of another, so that no
+    /// snapshot is missed between the two.
+    pub in_step: bool,
+    /// What it is to do; the sender dropped is [`Stop::Now`].
+    pub stop: watch::Receiver<Stop>,
     /// Worker threads; 0 means one per core.
     pub workers: usize,
 }
@@ -85,7 +101,12 @@ pub fn run(run: ProxyRun) -> io::Result<()> {
     let workers = if run.workers == 0 { cores } else { run.workers };
     let seats = listen::seat_workers(workers, &shared, &run.dial)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(listen::accept(run.listeners, seats, &shared, run.ready, run.shutdown));
+    let served = runtime.block_on(async {
+        if run.in_step {
+            control::followed(&shared).await;
+        }
+        listen::accept(run.listeners, seats, &shared, run.ready, run.stop).await
+    });
     shared.stage.send_replace(worker::Stage::Over);
     if steering.join().is_err() {
         tracing::error!("the control thread panicked");

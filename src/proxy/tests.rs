@@ -6,6 +6,7 @@ mod answers;
 mod connect;
 mod drain;
 mod forwarding;
+mod leave;
 mod strict;
 mod swap;
 mod upgrade;

@@ -16,6 +16,8 @@ use crate::names::{Hostname, InstanceId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Open,
+    /// No new connections, as another process has them; all that is here goes on, each connection to the end of its next answer.
+    Leaving,
     /// No new connections; idle ones close, requests finish.
     Closing,
     /// What is left is cut, streams with a proper end.
@@ -29,6 +31,8 @@ pub struct Shared {
     /// Changes after the table did: wakes held requests and the pools' sweeps.
     pub news: watch::Sender<u64>,
     pub stage: watch::Sender<Stage>,
+    /// The daemon has this process among those that it tells of every change, or is not there to ask.
+    pub followed: watch::Sender<bool>,
     pub access: Queue,
 }
 
@@ -38,6 +42,7 @@ impl Default for Shared {
             table: ArcSwap::default(),
             news: watch::Sender::new(0),
             stage: watch::Sender::new(Stage::Open),
+            followed: watch::Sender::new(false),
             access: Queue::default(),
         }
     }

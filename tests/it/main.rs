@@ -38,6 +38,7 @@ mod ssh_cli;
 mod supervise;
 mod tarball;
 mod units;
+mod upgrade;
 mod why;
 mod workers;
 mod zero_downtime;

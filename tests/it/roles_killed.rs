@@ -31,7 +31,7 @@ impl Drop for Halted {
 }
 
 /// Kills `role` and gives how long it took until a request on a connection made after the kill was answered.
-fn kill_and_ask(w: &World, role: &str, app: &str) -> Duration {
+pub fn kill_and_ask(w: &World, role: &str, app: &str) -> Duration {
     let old = eventually(role, Duration::from_secs(10), || w.pid_of(role));
     let killed = Instant::now();
     signal(old, "KILL");

@@ -121,6 +121,7 @@ fn options(folder: &Path) -> UpOptions {
         name: name.to_owned(),
         argv: vec![me.clone().into(), "--exact".into(), "supervise::as_role".into(), "--nocapture".into()],
         user: None,
+        hands_over: false,
         keep_sys_admin: name == "two",
         sockets,
         ready_limit: LIMIT,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::lock::{self, Holder};
 use super::status::Status;
-use super::{BACKGROUND, Outcome, UpError, UpOptions, files};
+use super::{BACKGROUND, Outcome, UpError, UpOptions, files, upgrade};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -20,7 +20,7 @@ const LINES: usize = 20;
 pub(super) fn start(options: &UpOptions) -> Result<Outcome, UpError> {
     if let Holder::Process(pid) = lock::holder(&options.run_dir)? {
         wait(options, None)?;
-        return Ok(Outcome::AlreadyRunning { pid });
+        return Ok(if upgrade::to(options)? { Outcome::Upgraded { pid } } else { Outcome::AlreadyRunning { pid } });
     }
     let mut child = spawn(options).map_err(UpError::path("starting", &options.exe))?;
     wait(options, Some(&mut child))?;
@@ -36,7 +36,7 @@ fn spawn(options: &UpOptions) -> std::io::Result<Child> {
 }
 
 /// With a child: waits for its own status, not for one that a killed supervisor left.
-fn wait(options: &UpOptions, mut child: Option<&mut Child>) -> Result<(), UpError> {
+pub(super) fn wait(options: &UpOptions, mut child: Option<&mut Child>) -> Result<(), UpError> {
     let end = Instant::now() + LIMIT;
     let pid = child.as_ref().map(|child| child.id());
     loop {

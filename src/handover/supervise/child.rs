@@ -5,14 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::super::fds::{keep_over_exec, recv_with_fds};
@@ -28,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Who was ready and ran as long as this starts again with no history: what ended it is no fault of its start.
 const GOOD_RUN: Duration = Duration::from_secs(1);
 const MOST_FDS: usize = 253;
+/// A look at a child that leaves it as it is.
+const FLAGS: WaitPidFlag = WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
 
 /// A role with all that outlives its process.
 pub(super) struct Running {
@@ -36,7 +38,10 @@ pub(super) struct Running {
     pub notify: UnixDatagram,
     notify_path: PathBuf,
     store: Store,
-    child: Option<Child>,
+    /// The process that the role is now: one that we started, or one that such a process gave its place to.
+    child: Option<Pid>,
+    /// Those that gave their place away and have not ended.
+    older: Vec<Pid>,
     state: State,
     /// This process, or the last one.
     was_ready: bool,
@@ -69,6 +74,7 @@ impl Running {
             notify_path,
             store: Store::default(),
             child: None,
+            older: Vec::new(),
             state: State::Ended,
             was_ready: false,
             status: String::new(),
@@ -81,12 +87,23 @@ impl Running {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.child.is_some()
+        self.child.is_some() || !self.older.is_empty()
+    }
+
+    /// All processes of the role.
+    pub(super) fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.child.iter().chain(&self.older).copied()
     }
 
     pub(super) fn for_status(&self) -> RoleStatus {
-        let pid = self.child.as_ref().map(Child::id);
-        RoleStatus { state: self.state, pid, restarts: self.restarts, status: self.status.clone() }
+        let number = |pid: &Pid| pid.as_raw().cast_unsigned();
+        RoleStatus {
+            state: self.state,
+            pid: self.child.as_ref().map(number),
+            restarts: self.restarts,
+            older: self.older.iter().map(number).collect(),
+            status: self.status.clone(),
+        }
     }
 
     /// The next moment at which [`Running::start_if_due`] has something to do.
@@ -116,7 +133,7 @@ impl Running {
         self.start_at = None;
         match self.spawn(place) {
             Ok(child) => {
-                tracing::info!(role = self.role.name, pid = child.id(), "started");
+                tracing::info!(role = self.role.name, pid = %child, "started");
                 (self.child, self.state) = (Some(child), State::Starting);
             }
             Err(error) => {
@@ -126,7 +143,7 @@ impl Running {
         }
     }
 
-    fn spawn(&self, place: &Place<'_>) -> io::Result<Child> {
+    fn spawn(&self, place: &Place<'_>) -> io::Result<Pid> {
         let given = self.sockets.iter().map(|b| (b.name.as_str(), &b.fd)).chain(self.store.all());
         let mut names = Vec::new();
         let mut copies: Vec<OwnedFd> = Vec::new();
@@ -153,34 +170,35 @@ impl Running {
             command.stdout(log.try_clone()?).stderr(log);
         }
         copies.iter().try_for_each(keep_over_exec)?;
-        command.spawn()
+        i32::try_from(command.spawn()?.id()).map(Pid::from_raw).map_err(io::Error::other)
     }
 
-    /// Reads all that the role has told. True if something changed that the status shows.
-    pub(super) fn read_notify(&mut self) -> bool {
-        let mut changed = false;
+    /// Reads all that the role has told. `taken`: the processes of all roles, which none may claim to be.
+    pub(super) fn read_notify(&mut self, taken: &[Pid]) {
         let mut buffer = [0; 8192];
         loop {
             match recv_with_fds(&self.notify, &mut buffer, MOST_FDS) {
-                Ok((length, fds)) => changed |= self.told(&buffer[..length], fds),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return changed,
+                Ok((length, fds)) => self.told(&buffer[..length], fds, taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(role = self.role.name, "reading its notify socket: {error}");
                     // A message that is too large was taken from the queue; anything else would come again at once.
                     if error.kind() != io::ErrorKind::InvalidData {
-                        return changed;
+                        return;
                     }
                 }
             }
         }
     }
 
-    fn told(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) -> bool {
+    fn told(&mut self, bytes: &[u8], fds: Vec<OwnedFd>, taken: &[Pid]) {
         let message = Message::parse(bytes);
         if let Err(why) = self.store.take(&message, fds) {
             tracing::warn!(role = self.role.name, "its fd store: {why}");
         }
-        let before = self.for_status();
+        if let Some(pid) = message.main_pid.map(Pid::from_raw) {
+            self.adopt(pid, taken);
+        }
         if message.ready && self.state == State::Starting {
             let after = self.started.elapsed().as_millis();
             tracing::info!(role = self.role.name, "ready after {after} ms");
@@ -193,26 +211,39 @@ impl Running {
         if let Some(status) = message.status {
             self.status = status;
         }
-        before != self.for_status()
     }
 
-    /// Takes note of an ended process: ends what it left in its group, and plans its restart unless all is being stopped. True if it had ended.
-    pub(super) fn reap(&mut self, stopping: bool) -> bool {
-        let Some(pid) = self.pid() else { return false };
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(pid), flags) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return false,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(role = self.role.name, "waiting for process {pid}: {error}"),
-        }
-        // Before the process is reaped: its number, and so the group's, can't be anybody else's yet.
-        let _ = killpg(pid, Signal::SIGKILL);
-        let how = match self.child.take().map(|mut child| child.wait()) {
-            Some(Ok(status)) => describe(status),
-            _ => "unknown".to_owned(),
+    /// The role is `pid` from now on; the process that it was finishes what it has. Only for a child of ours that is no role's already, so
+    /// that no role can make us signal another's process. (It became ours by the end of its parent: see `takeover`.)
+    fn adopt(&mut self, pid: Pid, taken: &[Pid]) {
+        // One that has ended just now is taken too: then it is started again.
+        let ours = waitid(Id::Pid(pid), FLAGS).is_ok();
+        let Some(old) = self.child.filter(|_| ours && !taken.contains(&pid)) else {
+            return tracing::warn!(role = self.role.name, %pid, "it names a process that it can not be");
         };
-        // What it told and stored last must be known before it is started again.
-        self.read_notify();
+        tracing::info!(role = self.role.name, %pid, %old, "another process took over");
+        self.older.push(old);
+        (self.child, self.started, self.was_ready) = (Some(pid), Instant::now(), true);
+        self.state = State::Ready;
+    }
+
+    /// Takes note of ended processes: ends what each left in its group, and plans a restart unless all is being stopped.
+    pub(super) fn reap(&mut self, stopping: bool, taken: &[Pid]) {
+        let name = self.role.name.clone();
+        self.older.retain(|pid| {
+            ended(&name, *pid).is_none_or(|how| {
+                tracing::info!(role = name, %pid, "it gave its place away and has finished: {how}");
+                false
+            })
+        });
+        let Some((pid, how)) = self.child.and_then(|pid| Some((pid, ended(&name, pid)?))) else { return };
+        // What it told and stored last must be known before it is started again; it may be that another is the role by now.
+        self.read_notify(taken);
+        if self.child != Some(pid) {
+            self.older.retain(|old| *old != pid);
+            return tracing::info!(role = name, %pid, "it gave its place away and has ended: {how}");
+        }
+        self.child = None;
         self.state = State::Ended;
         self.status.clear();
         if stopping {
@@ -221,7 +252,6 @@ impl Running {
             tracing::warn!(role = self.role.name, "ended: {how}");
             self.plan_restart();
         }
-        true
     }
 
     fn plan_restart(&mut self) {
@@ -235,18 +265,16 @@ impl Running {
         self.start_at = Some(Instant::now() + pause);
     }
 
-    /// Sends a signal to the process, if there is one.
+    /// Sends a signal to all processes of the role.
     pub(super) fn signal(&self, signal: Signal) {
-        let Some(pid) = self.pid() else { return };
-        // SIGKILL is for all that the role has started; other signals are for the role to pass on.
-        let sent = if signal == Signal::SIGKILL { killpg(pid, signal).or_else(|_| kill(pid, signal)) } else { kill(pid, signal) };
-        if let Err(error) = sent {
-            tracing::warn!(role = self.role.name, "sending {signal} to process {pid}: {error}");
+        for pid in self.pids() {
+            // SIGKILL is for all that the role has started; other signals are for the role to pass on.
+            let all = signal == Signal::SIGKILL;
+            let sent = if all { killpg(pid, signal).or_else(|_| kill(pid, signal)) } else { kill(pid, signal) };
+            if let Err(error) = sent {
+                tracing::warn!(role = self.role.name, "sending {signal} to process {pid}: {error}");
+            }
         }
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).map(Pid::from_raw)
     }
 
     /// Removes the files of the role.
@@ -255,12 +283,20 @@ impl Running {
     }
 }
 
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
+/// How a process of ours ended, if it has; what it left in its group is ended too, and it is gone then.
+fn ended(role: &str, pid: Pid) -> Option<String> {
+    match waitid(Id::Pid(pid), FLAGS) {
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
+        Ok(_) => {}
+        Err(error) => tracing::warn!(role, "waiting for process {pid}: {error}"),
     }
+    // Before the process is reaped: its number, and so the group's, can't be anybody else's yet.
+    let _ = killpg(pid, Signal::SIGKILL);
+    Some(match waitpid(pid, None) {
+        Ok(WaitStatus::Exited(_, code)) => format!("exit code {code}"),
+        Ok(WaitStatus::Signaled(_, signal, _)) => format!("signal {signal}"),
+        _ => "unknown".to_owned(),
+    })
 }
 
 /// Only the role's own user may write to it: who can, can give the role descriptors at its next start.

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::unistd::Pid;
 
 use super::child::{Place, Running};
 use super::lock::Lock;
@@ -57,6 +60,8 @@ pub(super) fn supervise(options: UpOptions, to_files: bool) -> Result<Outcome, U
 impl Supervisor {
     fn new(options: UpOptions, to_files: bool) -> Result<Self, UpError> {
         let signals = catch_signals()?;
+        // A role's successor must be ours when its parent has ended.
+        prctl::set_child_subreaper(true).map_err(UpError::system("adopting orphans"))?;
         raise_file_limit();
         // A status without a supervisor tells that the last one was killed, and its roles may still be going.
         let patience = if Status::path(&options.run_dir).exists() { PATIENCE } else { Duration::ZERO };
@@ -98,12 +103,29 @@ impl Supervisor {
             }
             self.wait()?;
             self.read_signals();
-            for role in &mut self.roles {
-                role.read_notify();
-                role.reap(self.stop.is_some());
+            let stopping = self.stop.is_some();
+            for n in 0..self.roles.len() {
+                let taken = self.pids();
+                self.roles[n].read_notify(&taken);
+                self.roles[n].reap(stopping, &taken);
             }
+            self.reap_strangers();
         }
         Ok(())
+    }
+
+    fn pids(&self) -> Vec<Pid> {
+        self.roles.iter().flat_map(Running::pids).collect()
+    }
+
+    /// Whatever a role leaves behind becomes our child: nobody else would take note of its end.
+    fn reap_strangers(&self) {
+        let known = self.pids();
+        let look = || waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT).ok()?.pid();
+        // One of a role's that ended just now is left for the next round, which its signal has begun already.
+        while let Some(pid) = look().filter(|pid| !known.contains(pid)) {
+            let _ = waitpid(pid, None);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -188,7 +210,7 @@ impl Supervisor {
             while role.is_running() {
                 role.signal(Signal::SIGKILL);
                 std::thread::sleep(Duration::from_millis(5));
-                role.reap(true);
+                role.reap(true, &[]);
             }
         }
         sockets::remove_all(&self.run_dir, self.roles.iter().flat_map(|role| &role.sockets));

@@ -23,6 +23,9 @@ pub struct RoleStatus {
     pub pid: Option<u32>,
     /// How often it was started again.
     pub restarts: u32,
+    /// Processes that gave their place to a newer one and finish what they have.
+    #[serde(default)]
+    pub older: Vec<u32>,
     /// Its own line for people.
     pub status: String,
 }

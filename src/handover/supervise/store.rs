@@ -15,6 +15,8 @@ pub(super) struct Message {
     pub store: bool,
     pub remove: bool,
     pub name: Option<String>,
+    /// The process that the role is from now on.
+    pub main_pid: Option<i32>,
 }
 
 impl Message {
@@ -28,6 +30,7 @@ impl Message {
                 Some(("FDSTORE", "1")) => message.store = true,
                 Some(("FDSTOREREMOVE", "1")) => message.remove = true,
                 Some(("FDNAME", name)) => message.name = Some(name.to_owned()),
+                Some(("MAINPID", pid)) => message.main_pid = pid.parse().ok(),
                 _ => {}
             }
         }
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn a_message_is_read_line_by_line() {
         let read = Message::parse(b"READY=1\nSTATUS=a=b\nX=1\nMAINPID=3\n");
-        assert_eq!(read, Message { ready: true, status: Some("a=b".to_owned()), ..Message::default() });
+        assert_eq!(read, Message { ready: true, status: Some("a=b".to_owned()), main_pid: Some(3), ..Message::default() });
         assert!(Message::parse(b"STOPPING=1").stopping);
         assert_eq!(Message::parse(b"\xff"), Message::default());
     }

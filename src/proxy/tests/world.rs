@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
 use crate::proxy::dial::{Dial, DialFailed, DialKind, DialMaker};
-use crate::proxy::{ProxyRun, run};
+use crate::proxy::{ProxyRun, Stop, run};
 use crate::wire::proxy::{Action, DrainBudget, FromProxy, Front, Route, Rules, Snapshot, Target, ToProxy};
 
 mod daemon;
@@ -32,7 +32,7 @@ pub struct World {
     pub daemon: Daemon,
     pub kept: Arc<Mutex<Vec<Vec<u8>>>>,
     addresses: Addresses,
-    shutdown: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     proxy: Option<JoinHandle<std::io::Result<()>>>,
     _dir: tempfile::TempDir,
 }
@@ -48,7 +48,7 @@ impl World {
         let daemon = Daemon::listen(UnixListener::bind(&control_socket).expect("bind control"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("address");
-        let (shutdown, stop) = watch::channel(false);
+        let (stop, told) = watch::channel(Stop::Serve);
         let (kept, addresses) = (Arc::new(Mutex::new(Vec::new())), Addresses::default());
         let (ready_tx, ready) = std::sync::mpsc::channel();
         let keep_in = Arc::clone(&kept);
@@ -58,13 +58,14 @@ impl World {
             dial: dialer(&addresses),
             restored,
             keep: Box::new(move |bytes| keep_in.lock().expect("kept").push(bytes.to_vec())),
-            ready: Box::new(move || ready_tx.send(()).expect("ready")),
-            shutdown: stop,
+            ready: Box::new(move || ready_tx.send(()).map_err(std::io::Error::other)),
+            in_step: false,
+            stop: told,
             workers: 2,
         };
         let proxy = std::thread::spawn(move || run(proxy));
         ready.recv_timeout(PATIENCE).expect("the proxy is ready");
-        Self { address, daemon, kept, addresses, shutdown, proxy: Some(proxy), _dir: dir }
+        Self { address, daemon, kept, addresses, stop, proxy: Some(proxy), _dir: dir }
     }
 
     /// A world in which `shop.test` goes to the given instances, as targets i1, i2, …
@@ -108,7 +109,12 @@ impl World {
     }
 
     pub fn shut_down(&self) {
-        self.shutdown.send(true).expect("proxy listens for it");
+        self.stop.send(Stop::Now).expect("proxy listens for it");
+    }
+
+    /// As when another process has taken over.
+    pub fn leave(&self, grace: Duration) {
+        self.stop.send(Stop::Leave { grace }).expect("proxy listens for it");
     }
 
     #[track_caller]
@@ -119,7 +125,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.shutdown.send(true);
+        let _ = self.stop.send(Stop::Now);
         if let Some(proxy) = self.proxy.take()
             && !std::thread::panicking()
         {

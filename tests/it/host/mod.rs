@@ -6,6 +6,7 @@ mod exposure;
 mod install;
 mod reboot;
 mod restart;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::ops::Deref;

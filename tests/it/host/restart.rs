@@ -14,7 +14,7 @@ fn split(failed: &[String]) -> (usize, usize) {
 
 /// Does `act` under traffic from outside; no connection may be refused, and at most `cut` requests may have been in flight.
 #[track_caller]
-fn under_traffic(host: &Host, what: &str, cut: usize, act: impl FnOnce()) {
+pub(super) fn under_traffic(host: &Host, what: &str, cut: usize, act: impl FnOnce()) {
     let traffic = host.traffic();
     traffic.wait_for(500);
     act();

@@ -3,4 +3,5 @@
 mod crash_walk;
 mod docker_faults;
 mod size;
+mod upgrade;
 mod zero_loss;

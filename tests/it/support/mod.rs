@@ -38,6 +38,7 @@ pub use footprint::{Footprint, difference};
 pub use http::Client;
 pub use invariants::{invariants, routes_follow_since};
 pub use lasting::{Kind, Lasting, Outcome as LastingOutcome};
+pub use machine::processes;
 pub use other_docker::two_dockerds;
 pub use own_engine::OwnEngine;
 pub use repo::{Repo, SCRATCH, place_program, testapp_binary, testapp_file};

@@ -1,0 +1,97 @@
+//! A process whose place another has taken: it takes nothing new, and loses nothing of what it has.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::world::*;
+use crate::wire::proxy::Action;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+const LONG: Duration = Duration::from_secs(600);
+
+/// An instance that answers when it is told.
+fn gated() -> (Instance, Sender<()>) {
+    let (go, gate) = channel();
+    let gate = std::sync::Mutex::new(gate);
+    let app = Instance::start(move |_, to| {
+        gate.lock().expect("gate").recv_timeout(PATIENCE).expect("go");
+        std::io::Write::write_all(to, ok("whole").as_bytes()).is_ok()
+    });
+    (app, go)
+}
+
+#[test]
+fn what_it_has_is_finished_and_every_connection_ends_with_its_next_answer() {
+    let (app, go) = gated();
+    let mut world = World::with(&[&app]);
+    let (mut idle, mut busy) = (world.client(), world.client());
+    busy.send(GET);
+    world.daemon.wait_counts(1, |c| c.in_flight == 1);
+
+    world.leave(LONG);
+    refused(&world);
+    // Longer than after a SIGTERM: nothing has to be over soon, and closing a connection that is used is a loss.
+    idle.stream.set_read_timeout(Some(Duration::from_millis(800))).expect("timeout");
+    let quiet = std::io::Read::read(&mut idle.stream, &mut [0]).map_err(|e| e.kind());
+    assert!(matches!(quiet, Err(ErrorKind::WouldBlock)), "an idle connection stays: {quiet:?}");
+    go.send(()).expect("go");
+    assert_eq!(busy.answer().body, "whole");
+
+    idle.stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    for client in [&mut idle, &mut busy] {
+        client.send(GET);
+        go.send(()).expect("go");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
+    }
+    world.join();
+}
+
+#[test]
+fn a_held_request_is_held_on_and_follows_the_routes() {
+    let app = Instance::fixed(&ok("late"));
+    let mut world = World::start();
+    world.place(1, app.address);
+    world.activate(&routed(1, Action::Hold { limit_ms: 20_000 }, vec![]));
+    let mut held = world.client();
+    held.send(GET);
+    std::thread::sleep(Duration::from_millis(200));
+    world.leave(LONG);
+    refused(&world);
+    world.activate(&snapshot(2, &[1], &[]));
+    assert_eq!(held.answer().body, "late");
+    drop(held);
+    world.join();
+}
+
+#[test]
+fn at_the_end_of_its_grace_and_at_a_stop_the_rest_is_ended_as_at_any_stop() {
+    for told_to_stop in [false, true] {
+        let (app, go) = gated();
+        let mut world = World::with(&[&app]);
+        let mut busy = world.client();
+        busy.send(GET);
+        world.daemon.wait_counts(1, |c| c.in_flight == 1);
+        let begun = Instant::now();
+        world.leave(if told_to_stop { LONG } else { Duration::from_millis(500) });
+        refused(&world);
+        if told_to_stop {
+            world.shut_down();
+        }
+        world.join();
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        drop(go);
+    }
+}
+
+/// The world's listening socket is closed with the proxy's, as nobody else holds it here.
+#[track_caller]
+fn refused(world: &World) {
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(world.address).is_ok() {
+        assert!(Instant::now() < end, "it still accepts");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
