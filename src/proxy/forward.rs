@@ -194,8 +194,13 @@ impl Forward<'_> {
     }
 
     fn write_head(&self, upstream: &mut Upstream) {
-        let about =
-            Provenance { client: self.client.peer.ip(), port: self.client.local.port(), id: &self.record.id, at: self.record.at };
+        let about = Provenance {
+            client: self.client.peer.ip(),
+            port: self.client.local.port(),
+            https: false,
+            id: &self.record.id,
+            at: self.record.at,
+        };
         headers::write_request(&mut upstream.writer.out, self.request, &about);
     }
 

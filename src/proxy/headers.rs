@@ -16,6 +16,8 @@ use crate::wire::proxy::Target;
 pub struct Provenance<'a> {
     pub client: IpAddr,
     pub port: u16,
+    /// The client's connection is TLS that we ended.
+    pub https: bool,
     pub id: &'a str,
     pub at: UnixMillis,
 }
@@ -64,7 +66,7 @@ pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'
         field(out, "TE", b"trailers");
     }
     field(out, "X-Forwarded-For", about.client.to_canonical().to_string().as_bytes());
-    field(out, "X-Forwarded-Proto", b"http");
+    field(out, "X-Forwarded-Proto", if about.https { b"https".as_slice() } else { b"http" });
     field(out, "X-Forwarded-Host", request.host.raw.as_bytes());
     field(out, "X-Forwarded-Port", about.port.to_string().as_bytes());
     field(out, "X-Request-ID", about.id.as_bytes());

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UnixMillis;
+use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
 
 /// Raised when a message changes in a way that the other side must know.
@@ -58,7 +59,25 @@ pub struct Snapshot {
 /// What holds for every connection of a client, whatever it asks for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Front {}
+pub struct Front {
+    /// Shown to clients that ask for one of their names by SNI: the exact name before a wildcard, ECDSA before others. One that can't be
+    /// read is left out by the proxy, which says so in its log: a bad one must not hold up the routes of others.
+    pub certs: Vec<Certificate>,
+    /// Shown where none of `certs` fits: self-signed, the same for the life of the installation. `names` is empty.
+    pub fallback: Option<Certificate>,
+}
+
+/// What the proxy needs to prove to a client that it speaks for a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// Host names in lower case; `*.example.com` stands for every name with one label in its place.
+    pub names: Vec<String>,
+    /// PEM: the certificate of the names first, then those that lead from it to a root.
+    pub chain: String,
+    /// PEM: PKCS#8, SEC1 or PKCS#1.
+    pub key: Secret<String>,
+}
 
 /// What is done with requests for one host name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +93,10 @@ pub struct Route {
 /// What an app wants of the requests for one of its host names, beyond where they go.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Rules {}
+pub struct Rules {
+    /// On the TLS port the connection goes to the instance as it is, by the name in the ClientHello: the app has the certificate.
+    pub passthrough: bool,
+}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,6 +222,14 @@ pub struct AccessLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let certificate = Certificate { names: vec![], chain: "public".to_owned(), key: Secret::new("hidden".to_owned()) };
+        let front = Front { certs: vec![certificate], fallback: None };
+        assert!(!format!("{front:?}").contains("hidden"));
+        assert!(serde_json::to_string(&front).expect("encode").contains("hidden"), "the proxy needs it");
+    }
 
     #[test]
     fn a_snapshot_comes_back_as_it_was_and_a_foreign_key_is_refused() {
