@@ -8,6 +8,7 @@ use super::{
     AlertsConfig, BuildConfig, ConfigError, DebianRelease, DockerConfig, HostConfig, Limits, LogsConfig, ProxyConfig, SshConfig,
     StackConfig, StackSource, Users,
 };
+use crate::base::cidr::Cidr;
 use crate::base::secret::Secret;
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::Hostname;
@@ -21,7 +22,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 39] = [
+pub const KEYS: [&str; 40] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -31,6 +32,7 @@ pub const KEYS: [&str; 39] = [
     "users.admin_group",
     "proxy.listen",
     "proxy.commit_header",
+    "proxy.trusted_proxies",
     "ssh.host",
     "ssh.port",
     "docker.socket",
@@ -151,7 +153,12 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
             if all.is_empty() { return Err(empty) } else { all }
         }
     };
-    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false) };
+    let trusted = s.value("trusted_proxies").map(|v| v.list()?.into_iter().map(|v| v.parsed(Cidr::parse)).collect());
+    let proxy = ProxyConfig {
+        listen,
+        commit_header: s.boolean("commit_header")?.unwrap_or(false),
+        trusted_proxies: trusted.transpose()?.unwrap_or_default(),
+    };
     s.done()?;
     Ok(proxy)
 }

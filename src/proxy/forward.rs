@@ -198,6 +198,7 @@ impl Forward<'_> {
             client: self.client.peer.ip(),
             port: self.client.local.port(),
             https: false,
+            trusted: self.record.asked.trusted,
             id: &self.record.id,
             at: self.record.at,
         };

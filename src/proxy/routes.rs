@@ -6,14 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::target::{Claim, Target};
+use crate::base::cidr::Cidr;
 use crate::names::{AppName, Hostname, InstanceId};
-use crate::wire::proxy::{self as wire, Snapshot};
+use crate::wire::proxy::{self as wire, Rules, Snapshot};
 
 #[derive(Debug, Default)]
 pub struct Table {
     /// None until the first snapshot is active.
     pub version: Option<u64>,
     pub commit_header: bool,
+    /// Proxies in front of us.
+    pub trusted: Vec<Cidr>,
+    /// Where we are reached by TLS.
+    pub tls_port: Option<u16>,
     routes: HashMap<Hostname, Arc<Route>>,
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
 }
@@ -21,6 +26,7 @@ pub struct Table {
 #[derive(Debug)]
 pub struct Route {
     pub app: AppName,
+    pub rules: Rules,
     pub action: Action,
     /// Where the search for the least loaded target begins, so that ties go round.
     next: AtomicUsize,
@@ -69,12 +75,21 @@ impl Table {
         let draining: Vec<InstanceId> = snapshot.targets.iter().filter(|t| t.drain.is_some()).map(|t| t.id).collect();
         let mut routes = HashMap::with_capacity(snapshot.routes.len());
         for route in &snapshot.routes {
-            let built = Route { app: route.app.clone(), action: action(route, &targets, &draining)?, next: AtomicUsize::new(0) };
+            let action = action(route, &targets, &draining)?;
+            let built = Route { app: route.app.clone(), rules: route.rules.clone(), action, next: AtomicUsize::new(0) };
             if routes.insert(route.host.clone(), Arc::new(built)).is_some() {
                 return Err(BadSnapshot::HostTwice(route.host.clone()));
             }
         }
-        Ok(Self { version: Some(snapshot.version), commit_header: snapshot.commit_header, routes, targets })
+        let front = &snapshot.front;
+        Ok(Self {
+            version: Some(snapshot.version),
+            commit_header: snapshot.commit_header,
+            trusted: front.trusted.clone(),
+            tls_port: front.tls_port,
+            routes,
+            targets,
+        })
     }
 
     pub fn route(&self, host: &Hostname) -> Option<&Arc<Route>> {
