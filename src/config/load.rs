@@ -21,7 +21,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 39] = [
+pub const KEYS: [&str; 40] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -30,6 +30,7 @@ pub const KEYS: [&str; 39] = [
     "users.login",
     "users.admin_group",
     "proxy.listen",
+    "proxy.listen_tls",
     "proxy.commit_header",
     "ssh.host",
     "ssh.port",
@@ -151,7 +152,12 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
             if all.is_empty() { return Err(empty) } else { all }
         }
     };
-    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false) };
+    let listen_tls = match s.value("listen_tls") {
+        None => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))],
+        Some(v) if v.is_text() => vec![v.parsed(address)?],
+        Some(v) => v.list()?.into_iter().map(|v| v.parsed(address)).collect::<Result<Vec<_>, _>>()?,
+    };
+    let proxy = ProxyConfig { listen, listen_tls, commit_header: s.boolean("commit_header")?.unwrap_or(false) };
     s.done()?;
     Ok(proxy)
 }

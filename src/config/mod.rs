@@ -54,6 +54,8 @@ pub struct Users {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProxyConfig {
     pub listen: Vec<SocketAddr>,
+    /// For TLS; none switches it off.
+    pub listen_tls: Vec<SocketAddr>,
     /// Adds the commit that answered to every response.
     pub commit_header: bool,
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::h1::request::Request;
 use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE};
 use crate::base::clock::UnixMillis;
-use crate::names::{AppName, InstanceId};
+use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::proxy::AccessLine;
 
 /// The queue between workers and the control connection.
@@ -69,6 +69,8 @@ pub struct Record {
     pub first_byte: Cell<Option<Duration>>,
     pub held: Cell<Duration>,
     pub retries: Cell<u8>,
+    /// A TLS connection that goes to the instance as it is.
+    pub passed: bool,
 }
 
 impl Record {
@@ -90,7 +92,13 @@ impl Record {
             first_byte: Cell::default(),
             held: Cell::default(),
             retries: Cell::default(),
+            passed: false,
         }
+    }
+
+    /// A connection that goes to the instance as it is.
+    pub fn passed(client: IpAddr, id: String, host: &Hostname) -> Self {
+        Self { method: "TLS".to_owned(), host: host.as_str().to_owned(), passed: true, ..Self::new(client, id, None) }
     }
 
     /// The head of an answer is about to be written.

@@ -13,6 +13,8 @@ pub enum ProxyError {
     BadRequest(HeadError),
     #[error("bad request body: {0}")]
     BadBody(BodyError),
+    #[error("the connection was made for another host")]
+    Misdirected,
     #[error("the client sent too slowly")]
     ClientSlow,
     #[error("the client went away")]
@@ -53,6 +55,7 @@ impl ProxyError {
             Self::BadRequest(HeadError::Expectation) => Some(417),
             Self::BadRequest(HeadError::Malformed(_)) | Self::BadBody(_) => Some(400),
             Self::ClientSlow => Some(408),
+            Self::Misdirected => Some(421),
             Self::ClientGone => None,
             Self::UnknownHost => Some(404),
             Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) => Some(503),
@@ -63,7 +66,7 @@ impl ProxyError {
 
     /// The client's own doing: nobody lost an answer by it.
     pub fn is_the_clients(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::BadBody(_) | Self::ClientSlow | Self::ClientGone)
+        matches!(self, Self::BadRequest(_) | Self::BadBody(_) | Self::Misdirected | Self::ClientSlow | Self::ClientGone)
     }
 
     /// Whether the client should come back soon.

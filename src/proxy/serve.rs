@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::access::Record;
@@ -33,6 +32,18 @@ pub async fn connection(worker: &Worker, mut client: Client) {
             Some(After::Linger) => return client.linger().await,
             None => return,
         }
+    }
+}
+
+/// Serves one request that is a stream of its own: its head is there already.
+pub async fn stream(worker: &Worker, mut client: Client) {
+    let after = match next_request(worker, &mut client).await {
+        Ok(Some(request)) => exchange(worker, &mut client, &request).await,
+        Ok(None) => None,
+        Err(error) => refuse(worker, &mut client, error).await,
+    };
+    if after.is_none() {
+        client.writer.cut_off();
     }
 }
 
@@ -90,7 +101,7 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
         Ok(after) => Some(after),
         Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), &error, &record).await,
         Err(_) => {
-            cut_off(client);
+            client.writer.cut_off();
             None
         }
     };
@@ -100,21 +111,31 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
 
 async fn answer(worker: &Worker, client: &mut Client, request: &Request, record: &Record) -> Result<After, ProxyError> {
     let host = request.host.name.as_ref().ok_or(ProxyError::UnknownHost)?;
+    if client.secure.as_ref().is_some_and(|secure| secure.is_misdirected(host)) {
+        return Err(ProxyError::Misdirected);
+    }
     match admit(worker, client, host, record).await? {
         Admitted::Forward { claim, commit_header } => {
             Forward { worker, client, request, host, record, commit_header }.run(claim).await
         }
         Admitted::Redirect(to) => Ok(redirect(client, request, &to, record).await),
+        Admitted::Passthrough if client.secure.is_some() => Err(ProxyError::Misdirected),
+        Admitted::Passthrough => Ok(to_https(worker, client, request, host, record).await),
     }
 }
 
-enum Admitted {
-    Forward { claim: Claim, commit_header: bool },
+pub enum Admitted {
+    Forward {
+        claim: Claim,
+        commit_header: bool,
+    },
     Redirect(Hostname),
+    /// The app can only be reached by a TLS connection of its own.
+    Passthrough,
 }
 
 /// Phase 3: route and claim; waits while the route holds.
-async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
+pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
     // Subscribed before the first look, so that no snapshot is missed in between.
     let mut news = worker.shared.news.subscribe();
     let mut stages = worker.shared.stage.subscribe();
@@ -129,6 +150,7 @@ async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &R
                 return Ok(Admitted::Forward { claim, commit_header });
             }
             Placement::Redirect(to) => return Ok(Admitted::Redirect(to)),
+            Placement::Passthrough => return Ok(Admitted::Passthrough),
             Placement::Nothing => return Err(ProxyError::NoInstance),
             Placement::UnknownHost => return Err(ProxyError::UnknownHost),
             Placement::NotReady => return Err(ProxyError::NotReady),
@@ -147,10 +169,21 @@ async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &R
 }
 
 async fn redirect(client: &mut Client, request: &Request, to: &Hostname, record: &Record) -> After {
-    let port = request.host.port.filter(|p| *p != 80).map(|p| format!(":{p}")).unwrap_or_default();
+    let (scheme, usual) = if client.secure.is_some() { ("https", 443) } else { ("http", 80) };
+    let port = request.host.port.filter(|p| *p != usual).map(|p| format!(":{p}")).unwrap_or_default();
+    moved(client, request, format!("{scheme}://{to}{port}"), record).await
+}
+
+/// The same page at the same host by https.
+async fn to_https(worker: &Worker, client: &mut Client, request: &Request, host: &Hostname, record: &Record) -> After {
+    let port = worker.shared.https_port.filter(|p| *p != 443).map(|p| format!(":{p}")).unwrap_or_default();
+    moved(client, request, format!("https://{host}{port}"), record).await
+}
+
+async fn moved(client: &mut Client, request: &Request, origin: String, record: &Record) -> After {
     let target = String::from_utf8_lossy(request.target());
     let path = if target.starts_with('/') { target } else { "/".into() };
-    let page = Page { status: 308, location: Some(format!("http://{to}{port}{path}")), ..page_of(Some(request), record) };
+    let page = Page { status: 308, location: Some(origin + &path), ..page_of(Some(request), record) };
     send(client, page, record).await.unwrap_or(After::Close)
 }
 
@@ -201,11 +234,4 @@ async fn send(client: &mut Client, page: Page<'_>, record: &Record) -> Option<Af
         Ok(Ok(())) => Some(After::Keep),
         _ => None,
     }
-}
-
-/// An answer that broke off must not look whole: where the end of the connection is the end of the body, only a reset says it.
-fn cut_off(client: &Client) {
-    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    // Without it the client may take a cut body for a whole one in HTTP/1.0 only; nothing more can be done.
-    let _ = setsockopt(client.writer.socket(), sockopt::Linger, &at_once);
 }

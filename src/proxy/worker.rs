@@ -30,6 +30,8 @@ pub struct Shared {
     pub news: watch::Sender<u64>,
     pub stage: watch::Sender<Stage>,
     pub access: Queue,
+    /// The port that clients reach by https; None if there is none.
+    pub https_port: Option<u16>,
 }
 
 impl Default for Shared {
@@ -39,6 +41,7 @@ impl Default for Shared {
             news: watch::Sender::new(0),
             stage: watch::Sender::new(Stage::Open),
             access: Queue::default(),
+            https_port: None,
         }
     }
 }
@@ -51,6 +54,8 @@ pub enum Placement {
         commit_header: bool,
     },
     Redirect(Hostname),
+    /// The app ends TLS itself, and this request did not come that way.
+    Passthrough,
     Hold(std::time::Duration),
     /// No instance (that was not tried yet).
     Nothing,
@@ -67,6 +72,9 @@ impl Shared {
                 return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
             };
             record.app.replace(Some(route.app.clone()));
+            if route.passthrough && !record.passed {
+                return Placement::Passthrough;
+            }
             let targets = match &route.action {
                 Action::Forward(targets) => targets,
                 Action::Redirect(to) => return Placement::Redirect(to.clone()),
@@ -90,6 +98,12 @@ pub struct Worker {
 impl Worker {
     pub fn stage(&self) -> Stage {
         *self.shared.stage.borrow()
+    }
+
+    /// Waits for the first snapshot: a TLS connection that comes before it could be shown nothing. Cancel-safe: yes.
+    pub async fn first_snapshot(&self) {
+        let mut news = self.shared.news.subscribe();
+        while self.shared.table.load().version.is_none() && news.changed().await.is_ok() {}
     }
 }
 
