@@ -22,7 +22,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 40] = [
+pub const KEYS: [&str; 41] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -31,6 +31,7 @@ pub const KEYS: [&str; 40] = [
     "users.login",
     "users.admin_group",
     "proxy.listen",
+    "proxy.listen_tls",
     "proxy.commit_header",
     "proxy.trusted_proxies",
     "ssh.host",
@@ -154,8 +155,14 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
         }
     };
     let trusted = s.value("trusted_proxies").map(|v| v.list()?.into_iter().map(|v| v.parsed(Cidr::parse)).collect());
+    let listen_tls = match s.value("listen_tls") {
+        None => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))],
+        Some(v) if v.is_text() => vec![v.parsed(address)?],
+        Some(v) => v.list()?.into_iter().map(|v| v.parsed(address)).collect::<Result<Vec<_>, _>>()?,
+    };
     let proxy = ProxyConfig {
         listen,
+        listen_tls,
         commit_header: s.boolean("commit_header")?.unwrap_or(false),
         trusted_proxies: trusted.transpose()?.unwrap_or_default(),
     };

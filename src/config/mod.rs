@@ -55,6 +55,8 @@ pub struct Users {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProxyConfig {
     pub listen: Vec<SocketAddr>,
+    /// For TLS; none switches it off.
+    pub listen_tls: Vec<SocketAddr>,
     /// Adds the commit that answered to every response.
     pub commit_header: bool,
     /// Proxies in front of ours: what they say about a client is believed.

@@ -48,6 +48,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(c.state_dir, Path::new("/var/lib/paas"));
     assert_eq!((c.users.daemon.as_str(), c.users.login.as_str()), ("paasd", "paas"));
     assert_eq!(c.proxy.listen, ["[::]:80".parse().expect("address")]);
+    assert_eq!(c.proxy.listen_tls, ["[::]:443".parse().expect("address")]);
+    assert!(parse("[proxy]\nlisten_tls = []\n").expect("no TLS").proxy.listen_tls.is_empty());
     assert_eq!((c.limits.memory, c.limits.pids), (512 << 20, 512));
     assert_eq!(c.build.timeout, Duration::from_secs(1800));
     let app = AppName::parse("shop").expect("name");
@@ -75,6 +77,7 @@ fn mistakes_are_named_with_place_key_and_what_is_allowed() {
         ("[proxy]\nlisten = \"80\"", "an address with a port", ""),
         ("[proxy]\nlisten = []", "at least one address", ""),
         ("[proxy]\nlisten = [80]", "`proxy.listen[0]`", ""),
+        ("[proxy]\nlisten_tls = \"443\"", "an address with a port", ""),
         ("[alerts]\nwebhook = \"ftp://x\"", "an http:// or https:// address", ""),
         ("[alerts]\nwebhook = \"https://me:pw@x/\"", "without a user name", ""),
         ("[alerts]\nwebhook = \"/hook\"", "an http:// or https:// address", ""),

@@ -105,18 +105,19 @@ fn no_core_files() {
 
 fn run_proxy(config: &Path) -> anyhow::Result<()> {
     let config = HostConfig::load(config)?;
-    let (mut listeners, mut kept) = (Vec::new(), Vec::new());
+    let (mut listeners, mut tls_listeners, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for (name, fd) in fds::take_inherited().context("taking the inherited sockets")? {
         match name.as_str() {
             "http" => listeners.push(TcpListener::from(fd)),
+            "https" => tls_listeners.push(TcpListener::from(fd)),
             snapshot if snapshot.starts_with(kept::NAME) => kept.push((name, fd)),
             other => tracing::warn!("an inherited descriptor `{other}` is not ours; it is closed"),
         }
     }
-    if listeners.is_empty() {
-        for address in &config.proxy.listen {
-            listeners.push(TcpListener::bind(address).with_context(|| format!("listening on {address}"))?);
-        }
+    if listeners.is_empty() && tls_listeners.is_empty() {
+        let bind = |address| TcpListener::bind(address).with_context(|| format!("listening on {address}"));
+        listeners = config.proxy.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        tls_listeners = config.proxy.listen_tls.iter().map(bind).collect::<Result<_, _>>()?;
     }
     let (keeper, restored) = Keeper::take(kept);
     let socket = config.dialer_socket();
@@ -124,6 +125,7 @@ fn run_proxy(config: &Path) -> anyhow::Result<()> {
     stop_on_signal(stop)?;
     let run = ProxyRun {
         listeners,
+        tls_listeners,
         control_socket: config.proxy_socket(),
         dial: Arc::new(move || dial_with(DialClient::new(socket.clone()))),
         restored,

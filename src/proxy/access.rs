@@ -14,7 +14,7 @@ use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE};
 use super::routes::Route;
 use super::rules::{self, Asked};
 use crate::base::clock::UnixMillis;
-use crate::names::{AppName, InstanceId};
+use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::proxy::AccessLine;
 
 /// The queue between workers and the control connection.
@@ -99,6 +99,13 @@ impl Record {
             held: Cell::default(),
             retries: Cell::default(),
         }
+    }
+
+    /// A connection that goes to the instance as it is.
+    pub fn passed(client: IpAddr, id: String, host: &Hostname) -> Self {
+        let origin = Origin { client: client.to_canonical(), trusted: false, https: true };
+        let asked = Asked { https: true, passed: true, ..Asked::default() };
+        Self { method: "TLS".to_owned(), host: host.as_str().to_owned(), asked, ..Self::new(origin, id, None) }
     }
 
     /// The head of an answer is about to be written.

@@ -15,6 +15,8 @@ pub enum ProxyError {
     BadBody(BodyError),
     #[error("the request's body is larger than the app's limit of {0} bytes")]
     TooLarge(u64),
+    #[error("the connection was made for another host")]
+    Misdirected,
     #[error("the client sent too slowly")]
     ClientSlow,
     #[error("the client went away")]
@@ -58,6 +60,7 @@ impl ProxyError {
             Self::BadRequest(HeadError::Malformed(_)) | Self::BadBody(_) => Some(400),
             Self::TooLarge(_) => Some(413),
             Self::ClientSlow => Some(408),
+            Self::Misdirected => Some(421),
             Self::ClientGone => None,
             Self::UnknownHost => Some(404),
             Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) | Self::Maintenance => Some(503),
@@ -68,7 +71,10 @@ impl ProxyError {
 
     /// The client's own doing: nobody lost an answer by it.
     pub fn is_the_clients(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::BadBody(_) | Self::TooLarge(_) | Self::ClientSlow | Self::ClientGone)
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::BadBody(_) | Self::TooLarge(_) | Self::Misdirected | Self::ClientSlow | Self::ClientGone
+        )
     }
 
     /// After how many seconds the client may come back.

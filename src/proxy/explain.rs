@@ -37,6 +37,8 @@ pub struct Question {
     pub tls: bool,
     /// Where it comes in.
     pub port: u16,
+    /// Where we are reached by TLS, if at all.
+    pub https_port: Option<u16>,
     pub at: UnixMillis,
 }
 
@@ -108,11 +110,11 @@ pub fn explain(snapshot: Option<&Snapshot>, question: &Question) -> Explained {
     };
     let origin = Origin::of(&request.fields, question.from, question.tls, &table.trusted);
     let asked = Asked::of(&request, &origin);
-    let decided = request.host.name.as_ref().and_then(|host| Some((host, table.decide(host, asked)?)));
+    let decided = request.host.name.as_ref().and_then(|host| Some((host, table.decide(host, asked, question.https_port)?)));
     let (outcome, error, route) = match decided {
         None if table.version.is_none() => (Outcome::NotReady, Some(ProxyError::NotReady), None),
         None => (Outcome::UnknownHost, Some(ProxyError::UnknownHost), None),
-        Some((_, (route, _))) if route.rules.passthrough && question.tls => (passed_through(route), None, None),
+        Some((_, (route, _))) if route.passthrough && question.tls => (passed_through(route), None, None),
         Some((host, (route, step))) => {
             let (outcome, error) = outcome(host, step, asked, &request);
             (outcome, error, Some(route))
@@ -151,6 +153,7 @@ fn outcome(host: &Hostname, step: Step<'_>, asked: Asked, request: &Request) -> 
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match step {
         Step::Secure(port) => (Outcome::Secure(location(true, host, Some(port), request.target())), None),
+        Step::Passthrough => (Outcome::Refused(ProxyError::Misdirected.to_string()), Some(ProxyError::Misdirected)),
         Step::Redirect(to) => (Outcome::Redirect(location(asked.https, to, request.host.port, request.target())), None),
         Step::Maintenance(hold) => (Outcome::Maintenance { hold_ms: millis(hold) }, Some(ProxyError::Maintenance)),
         Step::TooLarge(limit) => (Outcome::TooLarge(limit), Some(ProxyError::TooLarge(limit))),

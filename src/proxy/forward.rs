@@ -112,7 +112,8 @@ impl Forward<'_> {
                 })
             }
             Ok((Ended::Switched, _)) => {
-                let end = tunnel(self.worker, self.client, &mut upstream, claim, self.request, self.record).await;
+                let websocket = self.request.upgrade.as_deref() == Some("websocket");
+                let end = tunnel(self.worker, self.client, &mut upstream, claim, websocket, self.record).await;
                 claim.end(end, status);
                 Ok(After::Close)
             }
@@ -197,7 +198,7 @@ impl Forward<'_> {
         let about = Provenance {
             client: self.client.peer.ip(),
             port: self.client.local.port(),
-            https: false,
+            https: self.client.secure.is_some(),
             trusted: self.record.asked.trusted,
             id: &self.record.id,
             at: self.record.at,

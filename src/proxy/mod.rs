@@ -17,7 +17,7 @@
 //! 7. *Account*: count out, tally, one access line (`access.rs`).
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,6 +39,10 @@ mod forward; // attempts and retries
 mod answer;
 mod conn;
 pub mod dial;
+mod h2;
+mod passthrough;
+mod tls;
+
 mod frames; // boundaries of WebSocket frames
 mod pool;
 mod tunnel;
@@ -64,6 +68,8 @@ pub use dial::{Dial, DialFailed, DialKind, DialMaker};
 pub struct ProxyRun {
     /// Bound and listening.
     pub listeners: Vec<TcpListener>,
+    /// The same for TLS.
+    pub tls_listeners: Vec<TcpListener>,
     /// The daemon's socket; it need not be there yet.
     pub control_socket: PathBuf,
     pub dial: DialMaker,
@@ -81,15 +87,18 @@ pub struct ProxyRun {
 
 /// Serves until the shutdown. Blocks; makes its own runtimes and threads. Errors: a runtime, thread or listener that can't be set up.
 pub fn run(run: ProxyRun) -> io::Result<()> {
-    let shared = Arc::new(worker::Shared::default());
-    let addresses = listen::addresses(&run.listeners);
-    let control = control::Control::new(Arc::clone(&shared), run.control_socket, addresses, run.keep);
+    let (plain, by_tls) = (listen::addresses(&run.listeners), listen::addresses(&run.tls_listeners));
+    let https_port = by_tls.first().map(SocketAddr::port);
+    let shared = Arc::new(worker::Shared { https_port, ..worker::Shared::default() });
+    let control = control::Control::new(Arc::clone(&shared), run.control_socket, (plain, by_tls), run.keep);
     let steering = steer(control, run.restored)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if run.workers == 0 { cores } else { run.workers };
     let seats = listen::seat_workers(workers, &shared, &run.dial)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(listen::accept(run.listeners, seats, &shared, run.ready, run.shutdown));
+    let tls = run.tls_listeners.into_iter().map(|listener| (listener, listen::Kind::Tls));
+    let listeners = run.listeners.into_iter().map(|listener| (listener, listen::Kind::Plain)).chain(tls).collect();
+    let served = runtime.block_on(listen::accept(listeners, seats, &shared, run.ready, run.shutdown));
     shared.stage.send_replace(worker::Stage::Over);
     if steering.join().is_err() {
         tracing::error!("the control thread panicked");

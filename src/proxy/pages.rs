@@ -107,6 +107,7 @@ fn words(status: u16) -> (&'static str, &'static str, &'static str) {
         408 => ("Request Timeout", "Request timeout", "The request did not arrive in time."),
         413 => ("Content Too Large", "Too large", "The body of the request is larger than this site takes."),
         417 => ("Expectation Failed", "Expectation failed", "The request expects something that can't be met."),
+        421 => ("Misdirected Request", "Wrong connection", "This connection was made for another host name."),
         431 => ("Request Header Fields Too Large", "Request too large", "The header of the request is too large."),
         502 => ("Bad Gateway", "Bad gateway", "The app did not give a proper answer."),
         503 => ("Service Unavailable", "Service unavailable", "The app is not available right now. Please try again soon."),

@@ -5,22 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio_rustls::rustls::ServerConfig;
+
 use super::target::{Claim, Target};
+use super::tls::{self, certs::Certs};
 use crate::base::cidr::Cidr;
 use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::proxy::{self as wire, Rules, Snapshot};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     /// None until the first snapshot is active.
     pub version: Option<u64>,
     pub commit_header: bool,
     /// Proxies in front of us.
     pub trusted: Vec<Cidr>,
-    /// Where we are reached by TLS.
-    pub tls_port: Option<u16>,
     routes: HashMap<Hostname, Arc<Route>>,
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
+    pub certs: Arc<Certs>,
+    /// For new TLS connections; shows `certs`.
+    pub tls: Arc<ServerConfig>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let certs: Arc<Certs> = Arc::default();
+        let tls = tls::config::server(Arc::clone(&certs) as _);
+        let (routes, targets) = (HashMap::new(), BTreeMap::new());
+        Self { version: None, commit_header: false, trusted: Vec::new(), routes, targets, certs, tls }
+    }
 }
 
 #[derive(Debug)]
@@ -28,6 +41,8 @@ pub struct Route {
     pub app: AppName,
     pub rules: Rules,
     pub action: Action,
+    /// TLS connections for this host go to the instance undecrypted, so the app has nothing to say over plain HTTP.
+    pub passthrough: bool,
     /// Where the search for the least loaded target begins, so that ties go round.
     next: AtomicUsize,
 }
@@ -76,19 +91,25 @@ impl Table {
         let mut routes = HashMap::with_capacity(snapshot.routes.len());
         for route in &snapshot.routes {
             let action = action(route, &targets, &draining)?;
-            let built = Route { app: route.app.clone(), rules: route.rules.clone(), action, next: AtomicUsize::new(0) };
+            // A redirect is our own answer.
+            let passthrough = route.rules.passthrough && !matches!(action, Action::Redirect(_));
+            let (app, rules) = (route.app.clone(), route.rules.clone());
+            let built = Route { app, rules, action, passthrough, next: AtomicUsize::new(0) };
             if routes.insert(route.host.clone(), Arc::new(built)).is_some() {
                 return Err(BadSnapshot::HostTwice(route.host.clone()));
             }
         }
         let front = &snapshot.front;
+        let certs = Arc::new(Certs::build(front, &before.certs));
+        let tls = tls::config::server(Arc::clone(&certs) as _);
         Ok(Self {
             version: Some(snapshot.version),
             commit_header: snapshot.commit_header,
             trusted: front.trusted.clone(),
-            tls_port: front.tls_port,
             routes,
             targets,
+            certs,
+            tls,
         })
     }
 

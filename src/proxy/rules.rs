@@ -21,6 +21,8 @@ pub struct Asked {
     pub https: bool,
     /// It came through a trusted proxy, which clients reach at the usual ports.
     pub trusted: bool,
+    /// A TLS connection that goes to the instance as it is.
+    pub passed: bool,
     /// A certificate authority's question.
     pub challenge: bool,
     /// The body's length, if it was said.
@@ -32,6 +34,7 @@ impl Asked {
         Self {
             https: origin.https,
             trusted: origin.trusted,
+            passed: false,
             challenge: request.target().starts_with(CHALLENGES),
             length: if let Declared::Length(n) = request.body { n } else { 0 },
         }
@@ -45,6 +48,8 @@ pub enum Step<'a> {
     Secure(u16),
     /// 308 to another host by the same scheme.
     Redirect(&'a Hostname),
+    /// 421: the app ends TLS itself, and this request came by TLS with somebody else.
+    Passthrough,
     /// 503 with the page of the app's maintenance, after waiting so long for its end.
     Maintenance(Duration),
     /// 413: the body is larger than this.
@@ -55,13 +60,17 @@ pub enum Step<'a> {
 }
 
 impl Table {
-    /// The route of a host and what it says. None: no such host.
-    pub fn decide(&self, host: &Hostname, asked: Asked) -> Option<(&Arc<Route>, Step<'_>)> {
+    /// The route of a host and what it says. `https_port` is where we are reached by TLS, if at all. None: no such host.
+    pub fn decide(&self, host: &Hostname, asked: Asked, https_port: Option<u16>) -> Option<(&Arc<Route>, Step<'_>)> {
         let route = self.route(host)?;
         let rules = &route.rules;
+        if route.passthrough && !asked.passed {
+            let step = if asked.https { Step::Passthrough } else { Step::Secure(https_port.unwrap_or(443)) };
+            return Some((route, step));
+        }
         if rules.https_redirect && !asked.https && !asked.challenge {
             // Through a trusted proxy clients come back to that one; else to us, if we are reached by TLS at all.
-            if let Some(port) = if asked.trusted { Some(443) } else { self.tls_port } {
+            if let Some(port) = if asked.trusted { Some(443) } else { https_port } {
                 return Some((route, Step::Secure(port)));
             }
         }

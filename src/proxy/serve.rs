@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::access::Record;
@@ -35,6 +34,18 @@ pub async fn connection(worker: &Worker, mut client: Client) {
             Some(After::Linger) => return client.linger().await,
             None => return,
         }
+    }
+}
+
+/// Serves one request that is a stream of its own: its head is there already.
+pub async fn stream(worker: &Worker, mut client: Client) {
+    let after = match next_request(worker, &mut client).await {
+        Ok(Some(request)) => exchange(worker, &mut client, &request).await,
+        Ok(None) => None,
+        Err(error) => refuse(worker, &mut client, error).await,
+    };
+    if after.is_none() {
+        client.writer.cut_off();
     }
 }
 
@@ -84,7 +95,7 @@ fn scan_from(scan: &mut HeadScan, buf: &[u8], begun: bool) -> Result<Option<usiz
 
 /// Phases 3 to 7 for one request. None: the connection is to be cut off.
 async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Option<After> {
-    let origin = worker.shared.origin(&request.fields, client.peer.ip(), false);
+    let origin = worker.shared.origin(&request.fields, client.peer.ip(), client.secure.is_some());
     let given = given_id(request).filter(|_| origin.trusted);
     let id = given.map_or_else(|| worker.ids.make(), str::to_owned);
     let record = Record::new(origin, id, Some(request));
@@ -94,7 +105,7 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
         Ok(after) => Some(after),
         Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), &error, &record).await,
         Err(_) => {
-            cut_off(client);
+            client.writer.cut_off();
             None
         }
     };
@@ -104,31 +115,33 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
 
 async fn answer(worker: &Worker, client: &mut Client, request: &Request, record: &Record) -> Result<After, ProxyError> {
     let host = request.host.name.as_ref().ok_or(ProxyError::UnknownHost)?;
-    match admit(worker, client, request, host, record).await? {
+    if client.secure.as_ref().is_some_and(|secure| secure.is_misdirected(host)) {
+        return Err(ProxyError::Misdirected);
+    }
+    match admit(worker, client, host, record).await? {
         Admitted::Forward { claim, commit_header } => {
             Forward { worker, client, request, host, record, commit_header }.run(claim).await
         }
-        Admitted::Elsewhere(location) => Ok(redirect(client, request, location, record).await),
+        Admitted::Redirect(to) => {
+            let location = location(record.asked.https, &to, request.host.port, request.target());
+            Ok(redirect(client, request, location, record).await)
+        }
+        Admitted::Secure(port) => Ok(redirect(client, request, location(true, host, Some(port), request.target()), record).await),
     }
 }
 
-enum Admitted {
+pub enum Admitted {
     Forward {
         claim: Claim,
         commit_header: bool,
     },
-    /// To this address.
-    Elsewhere(String),
+    Redirect(Hostname),
+    /// To the same host by TLS, at this port.
+    Secure(u16),
 }
 
 /// Phase 3: route and claim; waits while the route holds.
-async fn admit(
-    worker: &Worker,
-    client: &mut Client,
-    request: &Request,
-    host: &Hostname,
-    record: &Record,
-) -> Result<Admitted, ProxyError> {
+pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
     // Subscribed before the first look, so that no snapshot is missed in between.
     let mut news = worker.shared.news.subscribe();
     let mut stages = worker.shared.stage.subscribe();
@@ -142,13 +155,9 @@ async fn admit(
                 }
                 return Ok(Admitted::Forward { claim, commit_header });
             }
-            Placement::Redirect(to) => {
-                let port = request.host.port;
-                return Ok(Admitted::Elsewhere(location(record.asked.https, &to, port, request.target())));
-            }
-            Placement::Secure(port) => {
-                return Ok(Admitted::Elsewhere(location(true, host, Some(port), request.target())));
-            }
+            Placement::Redirect(to) => return Ok(Admitted::Redirect(to)),
+            Placement::Secure(port) => return Ok(Admitted::Secure(port)),
+            Placement::Passthrough => return Err(ProxyError::Misdirected),
             Placement::TooLarge(limit) => return Err(ProxyError::TooLarge(limit)),
             Placement::Maintenance(hold) if hold.is_zero() => return Err(ProxyError::Maintenance),
             Placement::Nothing => return Err(ProxyError::NoInstance),
@@ -225,11 +234,4 @@ async fn send(client: &mut Client, page: Page<'_>, record: &Record) -> Option<Af
         Ok(Ok(())) => Some(After::Keep),
         _ => None,
     }
-}
-
-/// An answer that broke off must not look whole: where the end of the connection is the end of the body, only a reset says it.
-fn cut_off(client: &Client) {
-    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    // Without it the client may take a cut body for a whole one in HTTP/1.0 only; nothing more can be done.
-    let _ = setsockopt(client.writer.socket(), sockopt::Linger, &at_once);
 }

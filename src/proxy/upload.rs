@@ -82,6 +82,9 @@ async fn send(
 /// Waits until the client is gone, reading a little ahead. A client that only ended its side still gets an answer that comes or flows soon:
 /// it can't be told from one that closed (both send FIN), so it is given up after a moment without progress. Cancel-safe: yes.
 pub async fn gone(from: &mut Reader, progress: &Cell<u64>) {
+    if let Some(stream) = from.stream() {
+        return stream.reset().await;
+    }
     while !from.ended {
         if from.buf.len() >= READ_AHEAD_BYTES {
             pending::<()>().await;

@@ -33,6 +33,8 @@ pub struct Shared {
     pub news: watch::Sender<u64>,
     pub stage: watch::Sender<Stage>,
     pub access: Queue,
+    /// The port that clients reach by https; None if there is none.
+    pub https_port: Option<u16>,
 }
 
 impl Default for Shared {
@@ -42,6 +44,7 @@ impl Default for Shared {
             news: watch::Sender::new(0),
             stage: watch::Sender::new(Stage::Open),
             access: Queue::default(),
+            https_port: None,
         }
     }
 }
@@ -60,6 +63,8 @@ pub enum Placement {
     Maintenance(std::time::Duration),
     /// The body is larger than this.
     TooLarge(u64),
+    /// The app ends TLS itself, and this request did not come that way.
+    Passthrough,
     Hold(std::time::Duration),
     /// No instance (that was not tried yet).
     Nothing,
@@ -77,7 +82,7 @@ impl Shared {
     pub fn place(&self, host: &Hostname, tried: &[InstanceId], record: &Record) -> Placement {
         loop {
             let table = self.table.load();
-            let Some((route, step)) = table.decide(host, record.asked) else {
+            let Some((route, step)) = table.decide(host, record.asked, self.https_port) else {
                 return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
             };
             record.app.replace(Some(route.app.clone()));
@@ -86,6 +91,7 @@ impl Shared {
                 Step::Forward(targets) => targets,
                 Step::Redirect(to) => return Placement::Redirect(to.clone()),
                 Step::Secure(port) => return Placement::Secure(port),
+                Step::Passthrough => return Placement::Passthrough,
                 Step::Maintenance(hold) => return Placement::Maintenance(hold),
                 Step::TooLarge(limit) => return Placement::TooLarge(limit),
                 Step::Hold(limit) => return Placement::Hold(limit),
@@ -108,6 +114,12 @@ pub struct Worker {
 impl Worker {
     pub fn stage(&self) -> Stage {
         *self.shared.stage.borrow()
+    }
+
+    /// Waits for the first snapshot: a TLS connection that comes before it could be shown nothing. Cancel-safe: yes.
+    pub async fn first_snapshot(&self) {
+        let mut news = self.shared.news.subscribe();
+        while self.shared.table.load().version.is_none() && news.changed().await.is_ok() {}
     }
 }
 

@@ -20,7 +20,16 @@ pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub enum FromProxy {
     /// The first message of a connection. `generation` names this process; `active` is the snapshot version it serves.
-    Hello { version: u32, pid: u32, generation: String, active: Option<u64>, listening: Vec<SocketAddr> },
+    Hello {
+        version: u32,
+        pid: u32,
+        generation: String,
+        active: Option<u64>,
+        listening: Vec<SocketAddr>,
+        /// Where it ends TLS, or passes it on.
+        #[serde(default)]
+        listening_tls: Vec<SocketAddr>,
+    },
     /// The snapshot is valid and kept until Activate.
     Prepared { version: u64 },
     /// The snapshot is not valid, or Activate named one that is not prepared; the old one stays.
@@ -68,8 +77,6 @@ pub struct Front {
     pub fallback: Option<Certificate>,
     /// Proxies of our own in front: what they say about the client is believed, and passed on.
     pub trusted: Vec<Cidr>,
-    /// Where clients reach us by TLS. None: nowhere, and nobody is sent there.
-    pub tls_port: Option<u16>,
 }
 
 /// What the proxy needs to prove to a client that it speaks for a name.

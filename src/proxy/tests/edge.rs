@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::world::*;
 use crate::base::cidr::Cidr;
 use crate::base::clock::UnixMillis;
+use crate::names::InstanceId;
 use crate::proxy::explain::{ChangeKind, Explained, MADE, Outcome, Question, explain};
 use crate::wire::proxy::{Action, FromProxy, Front, Maintenance, Rules, Snapshot};
 
@@ -185,20 +186,16 @@ fn https_is_asked_for_where_it_can_be_had() {
     let rules = || Rules { https_redirect: true, hsts: Some(31_536_000), ..Rules::default() };
     let place = |answer: &Answer| answer.field("location").map(str::to_owned);
 
-    world.activate(&with_rules(2, rules(), Front { tls_port: Some(8443), ..Front::default() }));
+    world.activate(&with_rules(2, rules(), Front::default()));
+    let port = world.tls_address.port();
     let answer = world.ask("GET /a/b?c=d HTTP/1.1\r\nHost: SHOP.test:8080\r\n\r\n");
-    assert_eq!((answer.status, place(&answer).as_deref()), (308, Some("https://shop.test:8443/a/b?c=d")));
+    assert_eq!((answer.status, place(&answer).as_deref()), (308, Some(format!("https://shop.test:{port}/a/b?c=d").as_str())));
     assert_eq!(answer.field("strict-transport-security"), None, "by plain HTTP it says nothing");
     assert_eq!(ask_with(&world, "X-Forwarded-Proto: https\r\n").status, 308, "a stranger does not decide that");
     assert_eq!(world.get("/.well-known/acme-challenge/token").status, 200, "an authority asks by plain HTTP");
     assert_eq!(world.get("/.well-known/acme-challenges").status, 308);
 
-    world.activate(&with_rules(3, rules(), Front { tls_port: Some(443), ..Front::default() }));
-    assert_eq!(place(&world.get("/x")).as_deref(), Some("https://shop.test/x"));
-    world.activate(&with_rules(4, rules(), Front::default()));
-    assert_eq!(world.get("/").status, 200, "nobody would answer there");
-
-    world.activate(&with_rules(5, rules(), Front { tls_port: Some(8443), ..trusting(&["127.0.0.1"]) }));
+    world.activate(&with_rules(5, rules(), trusting(&["127.0.0.1"])));
     let answer = ask_with(&world, "X-Forwarded-Proto: https\r\n");
     assert_eq!((answer.status, answer.field("strict-transport-security")), (200, Some("max-age=31536000")));
     assert_eq!(place(&ask_with(&world, "X-Forwarded-Proto: http\r\n")).as_deref(), Some("https://shop.test/a?b=1"));
@@ -299,9 +296,31 @@ fn question(world: &World, head: &str) -> Question {
         fields: lines.map(|l| l.split_once(": ").map_or((l, ""), |f| f)).map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
         from: [127, 0, 0, 1].into(),
         tls: false,
+        https_port: Some(world.tls_address.port()),
         port: world.address.port(),
         at: UnixMillis(0),
     }
+}
+
+#[test]
+fn nobody_is_sent_to_a_port_where_no_one_answers() {
+    let made = with_rules(1, Rules { https_redirect: true, ..Rules::default() }, Front::default());
+    let ask = |https_port| {
+        let question = Question {
+            method: "GET".to_owned(),
+            target: "/x".to_owned(),
+            fields: vec![("Host".to_owned(), "shop.test".to_owned())],
+            from: [127, 0, 0, 1].into(),
+            tls: false,
+            port: 80,
+            https_port,
+            at: UnixMillis(0),
+        };
+        explain(Some(&made), &question).outcome
+    };
+    assert_eq!(ask(None), Outcome::Forward(vec![InstanceId(1)]));
+    assert_eq!(ask(Some(443)), Outcome::Secure("https://shop.test/x".to_owned()));
+    assert_eq!(ask(Some(8443)), Outcome::Secure("https://shop.test:8443/x".to_owned()));
 }
 
 /// The fields that the instance gets, by name and value; what is made for each request is left out.
@@ -319,12 +338,11 @@ fn what_explain_says_is_what_the_proxy_does() {
     let world = World::with(&[&app]);
     let secure = Rules { https_redirect: true, hsts: Some(60), max_body: Some(4), ..Rules::default() };
     let busy = Rules { maintenance: Some(Maintenance::default()), ..Rules::default() };
-    let port = Front { tls_port: Some(8443), ..Front::default() };
     let snapshots = [
         with_rules(2, Rules::default(), Front::default()),
         with_rules(3, Rules { max_body: Some(4), ..Rules::default() }, trusting(&["127.0.0.0/8"])),
-        with_rules(4, secure.clone(), Front { tls_port: Some(8443), ..trusting(&["127.0.0.1"]) }),
-        with_rules(5, secure, port),
+        with_rules(4, secure.clone(), trusting(&["127.0.0.1"])),
+        with_rules(5, secure, Front::default()),
         with_rules(6, busy, Front::default()),
         Snapshot { commit_header: true, ..snapshot(7, &[1], &[]) },
         snapshot(8, &[], &[]),

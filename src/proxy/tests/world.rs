@@ -29,6 +29,7 @@ type Addresses = Arc<Mutex<HashMap<InstanceId, SocketAddr>>>;
 
 pub struct World {
     pub address: SocketAddr,
+    pub tls_address: SocketAddr,
     pub daemon: Daemon,
     pub kept: Arc<Mutex<Vec<Vec<u8>>>>,
     addresses: Addresses,
@@ -48,12 +49,15 @@ impl World {
         let daemon = Daemon::listen(UnixListener::bind(&control_socket).expect("bind control"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("address");
+        let tls_listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let tls_address = tls_listener.local_addr().expect("address");
         let (shutdown, stop) = watch::channel(false);
         let (kept, addresses) = (Arc::new(Mutex::new(Vec::new())), Addresses::default());
         let (ready_tx, ready) = std::sync::mpsc::channel();
         let keep_in = Arc::clone(&kept);
         let proxy = ProxyRun {
             listeners: vec![listener],
+            tls_listeners: vec![tls_listener],
             control_socket,
             dial: dialer(&addresses),
             restored,
@@ -64,7 +68,7 @@ impl World {
         };
         let proxy = std::thread::spawn(move || run(proxy));
         ready.recv_timeout(PATIENCE).expect("the proxy is ready");
-        Self { address, daemon, kept, addresses, shutdown, proxy: Some(proxy), _dir: dir }
+        Self { address, tls_address, daemon, kept, addresses, shutdown, proxy: Some(proxy), _dir: dir }
     }
 
     /// A world in which `shop.test` goes to the given instances, as targets i1, i2, …
