@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
+use tokio_rustls::rustls::SignatureScheme;
 
 use super::error::ProxyError;
 use super::forwarded::Origin;
@@ -52,6 +53,8 @@ pub struct Explained {
     pub host: Option<Hostname>,
     /// The head that the instance gets, and what it does not get.
     pub request: Vec<Change>,
+    /// The names of the certificate that a client by TLS is shown; empty: the self-signed one. None: there is none to show.
+    pub certificate: Option<Vec<String>>,
     /// What is added to the instance's answer, or to ours.
     pub answer: Vec<Change>,
 }
@@ -131,6 +134,7 @@ pub fn explain(snapshot: Option<&Snapshot>, question: &Question) -> Explained {
         status: if redirects { Some(308) } else { error.as_ref().and_then(ProxyError::status) },
         request: if forwards { to_instance(&request, question, &origin) } else { Vec::new() },
         answer: to_client(&request, Added { release: target, hsts }),
+        certificate: request.host.name.as_ref().and_then(|host| shown(&table, host)),
         host: request.host.name.clone(),
         origin: Some(origin),
         outcome,
@@ -139,7 +143,26 @@ pub fn explain(snapshot: Option<&Snapshot>, question: &Question) -> Explained {
 
 fn refused(error: &ProxyError, why: String) -> Explained {
     let status = error.status();
-    Explained { outcome: Outcome::Refused(why), status, origin: None, host: None, request: Vec::new(), answer: Vec::new() }
+    Explained {
+        outcome: Outcome::Refused(why),
+        status,
+        origin: None,
+        host: None,
+        request: Vec::new(),
+        certificate: None,
+        answer: Vec::new(),
+    }
+}
+
+/// What a client that knows all common ways to sign is shown.
+fn shown(table: &Table, host: &Hostname) -> Option<Vec<String>> {
+    let schemes = [
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::ED25519,
+        SignatureScheme::RSA_PSS_SHA256,
+    ];
+    table.certs.choose(Some(host.as_str()), &schemes).map(|shown| shown.names().to_vec())
 }
 
 fn passed_through(route: &Route) -> Outcome {
