@@ -178,7 +178,8 @@ impl Counter {
             return false;
         }
         (self.window_began, self.resets, self.updates, self.empty, self.sent) = (Instant::now(), 0, 0, 0, 0);
-        true
+        // This frame is the first of the new window.
+        self.count(kind, flags, length)
     }
 }
 
