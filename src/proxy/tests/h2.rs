@@ -118,7 +118,6 @@ async fn pages_of_the_proxy_and_the_judges_refusals_come_as_answers() {
     for asked in [
         request("GET", "/").header("host", "other.test"),
         request("GET", "/").header("content-length", "5"),
-        request("GET", "/").header("te", "gzip"),
         http::Request::builder().uri("http://shop.test/"),
     ] {
         let error = h2.ask(asked, b"").await.expect_err("a reset");
