@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::cidr::Cidr;
 use crate::base::secret::Secret;
 use crate::base::toml_file::KeyError;
 use crate::names::Hostname;
@@ -58,6 +59,8 @@ pub struct ProxyConfig {
     pub listen_tls: Vec<SocketAddr>,
     /// Adds the commit that answered to every response.
     pub commit_header: bool,
+    /// Proxies in front of ours: what they say about a client is believed.
+    pub trusted_proxies: Vec<Cidr>,
 }
 
 /// What `git remote add` lines tell users; sshd itself is configured elsewhere.

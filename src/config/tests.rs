@@ -124,3 +124,13 @@ fn a_file_that_is_missing_is_named() {
     let error = HostConfig::load(Path::new("/nowhere/paas.toml")).expect_err("missing").to_string();
     assert!(error.starts_with("reading host config `/nowhere/paas.toml`"), "{error}");
 }
+
+#[test]
+fn trusted_proxies_are_networks() {
+    let given = parse("[proxy]\ntrusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\n").expect("valid").proxy.trusted_proxies;
+    assert_eq!(given.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "2001:db8::1/128"]);
+    for bad in ["\"10.0.0.0/8\"", "[\"10.0.0.1/8\"]", "[\"0.0.0.0/0\"]", "[\"proxy.example.com\"]", "[8]"] {
+        let error = parse(&format!("[proxy]\ntrusted_proxies = {bad}\n")).expect_err(bad).to_string();
+        assert!(error.contains("proxy.trusted_proxies"), "{bad}: {error}");
+    }
+}

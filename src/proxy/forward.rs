@@ -199,6 +199,7 @@ impl Forward<'_> {
             client: self.client.peer.ip(),
             port: self.client.local.port(),
             https: self.client.secure.is_some(),
+            trusted: self.record.asked.trusted,
             id: &self.record.id,
             at: self.record.at,
         };

@@ -9,7 +9,7 @@
 //! 1. *Read*: bytes up to the end of the head, within a time and a size (`h1/head.rs`).
 //! 2. *Judge*: one reading of target, Host, framing, Expect and Upgrade, or 400 and the end of the connection (`h1/request.rs`).
 //! 3. *Route and claim*: host → route → the target with the least in flight; count in, then look whether it drains (`worker.rs`,
-//!    `routes.rs`, `target.rs`). A route may also redirect, or hold the request until a later snapshot.
+//!    `routes.rs`, `rules.rs`, `target.rs`). A route may also redirect, or hold the request until a later snapshot.
 //! 4. *Connect*: an idle connection that still lives, else a new one from the dialer (`pool.rs`).
 //! 5. *Send*: the head rewritten (`headers.rs`), the body framed anew, while the answer may already come (`upload.rs`).
 //! 6. *Answer*: interim answers, head, body, trailers (`answer.rs`); or the tunnel after a 101 (`tunnel.rs`); or a page of ours
@@ -31,6 +31,7 @@ mod serve; // one connection, one request
 mod worker; // what a worker has at hand; placing a request
 
 mod routes; // host → route
+mod rules; // and what it says
 mod target; // claim and drain
 
 mod forward; // attempts and retries
@@ -49,9 +50,12 @@ mod upload;
 
 mod error;
 mod h1;
+mod forwarded; // where a request came from
 mod headers;
 mod limits;
 mod pages;
+
+pub mod explain; // what would happen to a request
 
 mod access;
 mod control; // the daemon's connection

@@ -8,11 +8,13 @@ use super::access::Record;
 use super::conn::Client;
 use super::error::ProxyError;
 use super::forward::{After, Forward};
+use super::forwarded::Origin;
 use super::h1::head::HeadScan;
 use super::h1::request::Request;
 use super::headers::given_id;
 use super::limits::{HEAD_BYTES, HEAD_TIME, IDLE_TIME, LAST_CALL, STALL_TIME};
 use super::pages::{Page, wants_json};
+use super::rules::location;
 use super::target::Claim;
 use super::upload::gone;
 use super::worker::{Placement, Stage, Worker, reached};
@@ -93,8 +95,10 @@ fn scan_from(scan: &mut HeadScan, buf: &[u8], begun: bool) -> Result<Option<usiz
 
 /// Phases 3 to 7 for one request. None: the connection is to be cut off.
 async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Option<After> {
-    let id = given_id(request).map_or_else(|| worker.ids.make(), str::to_owned);
-    let record = Record::new(client.peer.ip(), id, Some(request));
+    let origin = worker.shared.origin(&request.fields, client.peer.ip(), client.secure.is_some());
+    let given = given_id(request).filter(|_| origin.trusted);
+    let id = given.map_or_else(|| worker.ids.make(), str::to_owned);
+    let record = Record::new(origin, id, Some(request));
     let result = answer(worker, client, request, &record).await;
     let error = result.as_ref().err().map(ToString::to_string);
     let after = match result {
@@ -118,9 +122,11 @@ async fn answer(worker: &Worker, client: &mut Client, request: &Request, record:
         Admitted::Forward { claim, commit_header } => {
             Forward { worker, client, request, host, record, commit_header }.run(claim).await
         }
-        Admitted::Redirect(to) => Ok(redirect(client, request, &to, record).await),
-        Admitted::Passthrough if client.secure.is_some() => Err(ProxyError::Misdirected),
-        Admitted::Passthrough => Ok(to_https(worker, client, request, host, record).await),
+        Admitted::Redirect(to) => {
+            let location = location(record.asked.https, &to, request.host.port, request.target());
+            Ok(redirect(client, request, location, record).await)
+        }
+        Admitted::Secure(port) => Ok(redirect(client, request, location(true, host, Some(port), request.target()), record).await),
     }
 }
 
@@ -130,8 +136,8 @@ pub enum Admitted {
         commit_header: bool,
     },
     Redirect(Hostname),
-    /// The app can only be reached by a TLS connection of its own.
-    Passthrough,
+    /// To the same host by TLS, at this port.
+    Secure(u16),
 }
 
 /// Phase 3: route and claim; waits while the route holds.
@@ -142,7 +148,7 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
     let (begun, no_progress) = (Instant::now(), Cell::new(0));
     let mut held = false;
     loop {
-        let limit = match worker.shared.place(host, &[], record) {
+        let (limit, too_long) = match worker.shared.place(host, &[], record) {
             Placement::Forward { claim, commit_header } => {
                 if held {
                     claim.target().tally.held();
@@ -150,16 +156,20 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
                 return Ok(Admitted::Forward { claim, commit_header });
             }
             Placement::Redirect(to) => return Ok(Admitted::Redirect(to)),
-            Placement::Passthrough => return Ok(Admitted::Passthrough),
+            Placement::Secure(port) => return Ok(Admitted::Secure(port)),
+            Placement::Passthrough => return Err(ProxyError::Misdirected),
+            Placement::TooLarge(limit) => return Err(ProxyError::TooLarge(limit)),
+            Placement::Maintenance(hold) if hold.is_zero() => return Err(ProxyError::Maintenance),
             Placement::Nothing => return Err(ProxyError::NoInstance),
             Placement::UnknownHost => return Err(ProxyError::UnknownHost),
             Placement::NotReady => return Err(ProxyError::NotReady),
-            Placement::Hold(limit) => limit,
+            Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit)),
+            Placement::Maintenance(hold) => (hold, ProxyError::Maintenance),
         };
         held = true;
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
-            () = sleep(limit.saturating_sub(begun.elapsed())) => Err(ProxyError::HeldTooLong(limit)),
+            () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),
             () = gone(&mut client.reader, &no_progress) => Err(ProxyError::ClientGone),
             () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
         };
@@ -168,28 +178,15 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
     }
 }
 
-async fn redirect(client: &mut Client, request: &Request, to: &Hostname, record: &Record) -> After {
-    let (scheme, usual) = if client.secure.is_some() { ("https", 443) } else { ("http", 80) };
-    let port = request.host.port.filter(|p| *p != usual).map(|p| format!(":{p}")).unwrap_or_default();
-    moved(client, request, format!("{scheme}://{to}{port}"), record).await
-}
-
-/// The same page at the same host by https.
-async fn to_https(worker: &Worker, client: &mut Client, request: &Request, host: &Hostname, record: &Record) -> After {
-    let port = worker.shared.https_port.filter(|p| *p != 443).map(|p| format!(":{p}")).unwrap_or_default();
-    moved(client, request, format!("https://{host}{port}"), record).await
-}
-
-async fn moved(client: &mut Client, request: &Request, origin: String, record: &Record) -> After {
-    let target = String::from_utf8_lossy(request.target());
-    let path = if target.starts_with('/') { target } else { "/".into() };
-    let page = Page { status: 308, location: Some(origin + &path), ..page_of(Some(request), record) };
+async fn redirect(client: &mut Client, request: &Request, location: String, record: &Record) -> After {
+    let page = Page { status: 308, location: Some(location), ..page_of(Some(request), record) };
     send(client, page, record).await.unwrap_or(After::Close)
 }
 
 /// A request whose head was not accepted: said so, and the connection is over, as no one knows where the next request would begin.
 async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Option<After> {
-    let record = Record::new(client.peer.ip(), worker.ids.make(), None);
+    let origin = Origin { client: client.peer.ip().to_canonical(), trusted: false, https: false };
+    let record = Record::new(origin, worker.ids.make(), None);
     let after = own_answer(worker, client, None, &error, &record).await;
     worker.shared.access.push(record.into_line(Some(error.to_string())));
     after
@@ -207,7 +204,8 @@ async fn own_answer(
     let base = page_of(request, record);
     // A body that broke its framing leaves no next request to find; neither does the end of the process.
     let close = base.close || matches!(status, 400 | 408) || worker.stage() != Stage::Open || record.bytes_in.get() > 0;
-    let page = Page { status, close, retry_after: error.retry_after(), ..base };
+    let maintenance = matches!(error, ProxyError::Maintenance).then(|| record.message());
+    let page = Page { status, close, retry_after: error.retry_after(), maintenance, ..base };
     send(client, page, record).await
 }
 
@@ -217,7 +215,9 @@ fn page_of<'a>(request: Option<&Request>, record: &'a Record) -> Page<'a> {
         request_id: &record.id,
         json: request.is_some_and(|r| wants_json(&r.fields)),
         head_only: request.is_some_and(Request::is_head),
-        retry_after: false,
+        retry_after: None,
+        hsts: record.hsts(),
+        maintenance: None,
         // With a body on its way the connection could only go on by reading all of it.
         close: request.is_none_or(|r| !r.keep_alive || r.has_body()),
         say_keep_alive: request.is_some_and(|r| !r.http11),

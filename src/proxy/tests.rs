@@ -5,6 +5,7 @@ mod world;
 mod answers;
 mod connect;
 mod drain;
+mod edge;
 mod forwarding;
 mod h2;
 mod h2_flow;

@@ -57,9 +57,14 @@ async fn send(
     flow: &Flow,
     record: &Record,
 ) -> Result<(), Option<ProxyError>> {
+    let limit = record.max_body();
     loop {
         let moved = body.transfer(&mut from.buf, &mut to.out, framing).map_err(|e| Some(ProxyError::BadBody(e)))?;
         record.bytes_in.set(record.bytes_in.get() + moved);
+        // Before it is written: nothing beyond the limit reaches the instance, and the request has no end for it.
+        if let Some(limit) = limit.filter(|limit| record.bytes_in.get() > *limit) {
+            return Err(Some(ProxyError::TooLarge(limit)));
+        }
         flow.uploaded.set(body.is_done());
         to.flush().await.map_err(|_| None)?;
         flow.given_at.set(Instant::now());

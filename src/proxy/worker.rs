@@ -7,8 +7,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::access::{Queue, Record};
+use super::forwarded::Origin;
+use super::h1::head::Fields;
 use super::pool::Pool;
-use super::routes::{Action, Choice, Table};
+use super::routes::{Choice, Table};
+use super::rules::Step;
 use super::target::Claim;
 use crate::names::{Hostname, InstanceId};
 
@@ -54,6 +57,12 @@ pub enum Placement {
         commit_header: bool,
     },
     Redirect(Hostname),
+    /// To the same host by TLS, at this port.
+    Secure(u16),
+    /// The page of the app's maintenance, after waiting so long for its end.
+    Maintenance(std::time::Duration),
+    /// The body is larger than this.
+    TooLarge(u64),
     /// The app ends TLS itself, and this request did not come that way.
     Passthrough,
     Hold(std::time::Duration),
@@ -64,21 +73,28 @@ pub enum Placement {
 }
 
 impl Shared {
+    /// Where a request came from, after what trusted proxies say.
+    pub fn origin(&self, fields: &Fields, peer: std::net::IpAddr, tls: bool) -> Origin {
+        Origin::of(fields, peer, tls, &self.table.load().trusted)
+    }
+
     /// Looks the host up and claims a target. Looks again when the chosen target has begun to drain, as the table without it is published first.
     pub fn place(&self, host: &Hostname, tried: &[InstanceId], record: &Record) -> Placement {
         loop {
             let table = self.table.load();
-            let Some(route) = table.route(host) else {
+            let Some((route, step)) = table.decide(host, record.asked, self.https_port) else {
                 return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
             };
             record.app.replace(Some(route.app.clone()));
-            if route.passthrough && !record.passed {
-                return Placement::Passthrough;
-            }
-            let targets = match &route.action {
-                Action::Forward(targets) => targets,
-                Action::Redirect(to) => return Placement::Redirect(to.clone()),
-                Action::Hold(limit) => return Placement::Hold(*limit),
+            record.route.replace(Some(Arc::clone(route)));
+            let targets = match step {
+                Step::Forward(targets) => targets,
+                Step::Redirect(to) => return Placement::Redirect(to.clone()),
+                Step::Secure(port) => return Placement::Secure(port),
+                Step::Passthrough => return Placement::Passthrough,
+                Step::Maintenance(hold) => return Placement::Maintenance(hold),
+                Step::TooLarge(limit) => return Placement::TooLarge(limit),
+                Step::Hold(limit) => return Placement::Hold(limit),
             };
             match route.choose(targets, tried) {
                 Choice::Claimed(claim) => return Placement::Forward { claim, commit_header: table.commit_header },

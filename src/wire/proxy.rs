@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::cidr::Cidr;
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
@@ -74,6 +75,8 @@ pub struct Front {
     pub certs: Vec<Certificate>,
     /// Shown where none of `certs` fits: self-signed, the same for the life of the installation. `names` is empty.
     pub fallback: Option<Certificate>,
+    /// Proxies of our own in front: what they say about the client is believed, and passed on.
+    pub trusted: Vec<Cidr>,
 }
 
 /// What the proxy needs to prove to a client that it speaks for a name.
@@ -105,7 +108,28 @@ pub struct Route {
 pub struct Rules {
     /// On the TLS port the connection goes to the instance as it is, by the name in the ClientHello: the app has the certificate.
     pub passthrough: bool,
+    /// 308 to https for requests that came without TLS.
+    pub https_redirect: bool,
+    /// Seconds that browsers shall ask for the host by TLS only (RFC 6797); told by TLS only.
+    pub hsts: Option<u64>,
+    /// Bytes of a request's body; more is refused with 413.
+    pub max_body: Option<u64>,
+    /// Set: the app is being worked on, and requests are not forwarded.
+    pub maintenance: Option<Maintenance>,
 }
+
+/// What a client gets instead of the app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// Plain text, at most [`MAX_MESSAGE`] bytes; none: a sentence of ours.
+    pub message: Option<String>,
+    /// Requests wait so long for its end before they get the page.
+    pub hold_ms: u64,
+}
+
+/// Bytes of the message of a maintenance page.
+pub const MAX_MESSAGE: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,7 +259,7 @@ mod tests {
     #[test]
     fn a_key_is_not_printed() {
         let certificate = Certificate { names: vec![], chain: "public".to_owned(), key: Secret::new("hidden".to_owned()) };
-        let front = Front { certs: vec![certificate], fallback: None };
+        let front = Front { certs: vec![certificate], ..Front::default() };
         assert!(!format!("{front:?}").contains("hidden"));
         assert!(serde_json::to_string(&front).expect("encode").contains("hidden"), "the proxy needs it");
     }

@@ -34,6 +34,10 @@ impl Shown {
         self.names.iter().any(|name| name == host || name.strip_prefix("*.").is_some_and(|rest| Some(rest) == parent))
     }
 
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     fn is_ecdsa(&self) -> bool {
         self.key.key.algorithm() == SignatureAlgorithm::ECDSA
     }
