@@ -63,7 +63,8 @@ pub async fn accept(
     ready: Box<dyn FnOnce() + Send>,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let (sender, mut accepted) = mpsc::channel(1);
+    // Each listener holds a place while it waits, so there must be one for each: an idle one must not keep the others waiting.
+    let (sender, mut accepted) = mpsc::channel(listeners.len().max(1));
     let mut tasks = tokio::task::JoinSet::new();
     for (listener, kind) in listeners {
         listener.set_nonblocking(true)?;

@@ -53,17 +53,18 @@ impl Alarm {
     }
 }
 
-/// A client's connection whose incoming frames are counted. After the alarm nothing more is read from it.
+/// A client's connection whose incoming frames are counted. After the alarm nothing more is read from it. Shared, because what is left to do
+/// with it when HTTP/2 is over is not for the h2 crate; never used by both at once.
 pub struct Watched<T> {
-    io: T,
+    io: Rc<RefCell<T>>,
     alarm: Alarm,
     counter: Counter,
 }
 
 impl<T> Watched<T> {
-    pub fn new(io: T) -> (Self, Alarm) {
+    pub fn new(io: &Rc<RefCell<T>>) -> (Self, Alarm) {
         let alarm = Alarm(Rc::default());
-        (Self { io, alarm: alarm.clone(), counter: Counter::new() }, alarm)
+        (Self { io: Rc::clone(io), alarm: alarm.clone(), counter: Counter::new() }, alarm)
     }
 }
 
@@ -74,7 +75,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, buf))?;
         if !self.counter.pass(&buf.filled()[before..]) {
             self.alarm.raise();
         }
@@ -84,27 +85,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        let n = ready!(Pin::new(&mut *self.io.borrow_mut()).poll_write(cx, buf))?;
         self.counter.sent = self.counter.sent.saturating_add(n as u64);
         Poll::Ready(Ok(n))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        let n = ready!(Pin::new(&mut *self.io.borrow_mut()).poll_write_vectored(cx, bufs))?;
         self.counter.sent = self.counter.sent.saturating_add(n as u64);
         Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.borrow().is_write_vectored()
     }
 }
 
@@ -178,7 +179,8 @@ impl Counter {
             return false;
         }
         (self.window_began, self.resets, self.updates, self.empty, self.sent) = (Instant::now(), 0, 0, 0, 0);
-        true
+        // This frame is the first of the new window.
+        self.count(kind, flags, length)
     }
 }
 

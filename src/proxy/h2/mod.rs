@@ -5,13 +5,16 @@
 //! holds a whole body. Invariants: what is given to the judge says the same as the stream did; an answer that is not whole ends in a reset;
 //! flow control is given back as bytes are used, so a slow side slows the other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 mod fields;
@@ -21,7 +24,7 @@ pub mod stream;
 use super::conn::{Client, Ends};
 use super::limits::{
     H2_BUFFERED_BYTES, H2_CONNECTION_WINDOW, H2_GOODBYE_TIME, H2_LOCAL_RESETS, H2_STREAM_WINDOW, H2_STREAMS, HANDSHAKE_TIME,
-    HEAD_BYTES, IDLE_TIME, LAST_CALL,
+    HEAD_BYTES, IDLE_TIME, LAST_CALL, LINGER_TIME,
 };
 use super::listen::Guest;
 use super::serve;
@@ -50,13 +53,46 @@ impl Drop for Running {
     }
 }
 
-/// Serves the connection until one side is done with it. Each stream runs in a task of its own on this worker.
+/// Serves the connection until one side is done with it, and closes it so that the client sees all we wrote: what the client still has on
+/// its way (its own goodbye, a PING) must not meet a closed socket, whose reset would take the end of an answer with it.
 pub async fn connection<T>(worker: &Rc<Worker>, io: T, ends: Ends, secure: Rc<Secure>, guest: &Rc<Guest>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let io = Rc::new(RefCell::new(io));
+    if let Closed::Properly = serve_all(worker, &io, ends, secure, guest).await {
+        let drained = async {
+            let mut sink = [0; 1024];
+            // The clock alone ends a client that sends on and on; what it sends costs us little for so long.
+            while poll_fn(|cx| {
+                let mut buf = ReadBuf::new(&mut sink);
+                let read = ready!(Pin::new(&mut *io.borrow_mut()).poll_read(cx, &mut buf));
+                Poll::Ready(read.is_ok() && !buf.filled().is_empty())
+            })
+            .await
+            {}
+        };
+        let _ = timeout(LINGER_TIME, drained).await;
+    }
+}
+
+/// How the streams of a connection came to their end.
+enum Closed {
+    /// By both sides' leave.
+    Properly,
+    /// The client broke the rules, vanished or did not go when told to.
+    CutOff,
+}
+
+/// Each stream runs in a task of its own on this worker.
+async fn serve_all<T>(worker: &Rc<Worker>, io: &Rc<RefCell<T>>, ends: Ends, secure: Rc<Secure>, guest: &Rc<Guest>) -> Closed
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let (io, mut alarm) = Watched::new(io);
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE_TIME, builder().handshake::<_, Bytes>(io)).await else { return };
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE_TIME, builder().handshake::<_, Bytes>(io)).await else {
+        return Closed::CutOff;
+    };
     let streams = Rc::new(Streams { running: Cell::new(0), quiet_since: Cell::new(Instant::now()) });
     let mut stages = worker.shared.stage.subscribe();
     // Once it is told to go, the client may finish what it has, and no more.
@@ -69,7 +105,7 @@ where
                 tracing::debug!(client = %ends.peer.ip(), "a flood of frames; the connection is closed");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let _ = timeout(LAST_CALL, connection.accept()).await;
-                return;
+                return Closed::CutOff;
             }
             came = connection.accept() => match came {
                 Some(Ok((request, respond))) => {
@@ -81,7 +117,8 @@ where
                         drop(running);
                     });
                 }
-                Some(Err(_)) | None => return,
+                None => return Closed::Properly,
+                Some(Err(_)) => return Closed::CutOff,
             },
             () = reached(&mut stages, Stage::Closing), if goodbye.is_none() => {
                 // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
@@ -89,7 +126,7 @@ where
                 goodbye = Some(Instant::now() + H2_GOODBYE_TIME);
             }
             () = sleep_until(wake) => match (streams.running.get(), goodbye) {
-                (0, Some(_)) => return,
+                (0, Some(_)) => return Closed::CutOff,
                 (0, None) if streams.quiet_since.get().elapsed() >= IDLE_TIME => {
                     connection.graceful_shutdown();
                     goodbye = Some(Instant::now() + H2_GOODBYE_TIME);

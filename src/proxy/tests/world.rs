@@ -1,7 +1,7 @@
 //! A proxy on real sockets, with a daemon's end of the control connection and instances that tests script.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
@@ -17,9 +17,14 @@ use crate::proxy::{ProxyRun, run};
 use crate::wire::proxy::{Action, DrainBudget, FromProxy, Front, Route, Rules, Snapshot, Target, ToProxy};
 
 mod daemon;
+mod h2;
 mod instance;
+mod secure;
 
+pub use self::h2::*;
 pub use daemon::Daemon;
+pub use secure::*;
+
 pub use instance::{Instance, head_value, read_body, read_head, read_request};
 
 /// Long enough for a loaded machine; nothing waits this long unless it fails.
@@ -230,11 +235,7 @@ impl Client {
 
     /// None: the connection ended before the answer was whole.
     pub fn try_answer(&mut self, head_request: bool) -> Option<Answer> {
-        let head = read_head(&mut self.read)?;
-        let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
-        let empty = head_request || matches!(status, 100..=199 | 204 | 304);
-        let body = if empty { Vec::new() } else { read_body(&mut self.read, &head, true)? };
-        Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+        answer_from(&mut self.read, head_request)
     }
 
     /// Reads until the proxy closes.
@@ -250,6 +251,15 @@ impl Client {
         self.read.read_exact(&mut bytes).expect("that many bytes");
         bytes
     }
+}
+
+/// None: the connection ended before the answer was whole.
+pub fn answer_from(read: &mut impl BufRead, head_request: bool) -> Option<Answer> {
+    let head = read_head(read)?;
+    let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
+    let empty = head_request || matches!(status, 100..=199 | 204 | 304);
+    let body = if empty { Vec::new() } else { read_body(read, &head, true)? };
+    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 pub fn ok(body: &str) -> String {
