@@ -61,92 +61,93 @@ fn tracing_headers_pass_and_a_host_with_a_port_is_quoted() {
     assert_eq!(got.field("forwarded").as_deref(), Some("for=127.0.0.1;host=\"Shop.test:8080\";proto=http"));
 }
 
+// What it said; X-Forwarded-For without our part; proto, host, port; Forwarded without our part; the client.
+type Case = (&'static str, &'static str, [&'static str; 3], &'static str, &'static str);
+const TRUSTED: [Case; 11] = [
+    ("", "", ["http", "shop.test", "PORT"], "", "127.0.0.1"),
+    ("X-Forwarded-For: 9.9.9.9\r\n", "9.9.9.9, ", ["http", "shop.test", "PORT"], "for=9.9.9.9, ", "9.9.9.9"),
+    // The rightmost that is not trusted, whatever a client wrote before it.
+    (
+        "X-Forwarded-For: 1.1.1.1, 9.9.9.9\r\nX-Forwarded-For: 10.2.3.4\r\n",
+        "1.1.1.1, 9.9.9.9, 10.2.3.4, ",
+        ["http", "shop.test", "PORT"],
+        "for=1.1.1.1, for=9.9.9.9, for=10.2.3.4, ",
+        "9.9.9.9",
+    ),
+    (
+        "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n",
+        "10.0.0.1, 10.0.0.2, ",
+        ["http", "shop.test", "PORT"],
+        "for=10.0.0.1, for=10.0.0.2, ",
+        "10.0.0.1",
+    ),
+    (
+        "X-Forwarded-For: 9.9.9.9, junk\r\n",
+        "9.9.9.9, junk, ",
+        ["http", "shop.test", "PORT"],
+        "for=9.9.9.9, for=unknown, ",
+        "127.0.0.1",
+    ),
+    (
+        "X-Forwarded-For: [2001:db8::1]:99\r\n",
+        "[2001:db8::1]:99, ",
+        ["http", "shop.test", "PORT"],
+        "for=\"[2001:db8::1]\", ",
+        "2001:db8::1",
+    ),
+    // A Forwarded that does not end where X-Forwarded-For does was not written by the one that we trust.
+    (
+        "Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 9.9.9.9\r\n",
+        "9.9.9.9, ",
+        ["http", "shop.test", "PORT"],
+        "for=9.9.9.9, ",
+        "9.9.9.9",
+    ),
+    (
+        "Forwarded: for=9.9.9.9;proto=https;by=_x\r\nX-Forwarded-For: 9.9.9.9\r\n",
+        "9.9.9.9, ",
+        ["http", "shop.test", "PORT"],
+        "for=9.9.9.9;proto=https;by=_x, ",
+        "9.9.9.9",
+    ),
+    (
+        "Forwarded: For=\"[2001:db8::1]:1\"\r\n",
+        "2001:db8::1, ",
+        ["http", "shop.test", "PORT"],
+        "For=\"[2001:db8::1]:1\", ",
+        "2001:db8::1",
+    ),
+    (
+        "X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.shop.example:8443\r\n",
+        "9.9.9.9, ",
+        ["https", "www.shop.example:8443", "8443"],
+        "for=9.9.9.9, ",
+        "9.9.9.9",
+    ),
+    // What can't be is not passed on, and neither is what stands twice.
+    (
+        "X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: a b\r\nX-Forwarded-Port: 0\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 9.9.9.9\r\n",
+        "",
+        ["http", "shop.test", "PORT"],
+        "",
+        "127.0.0.1",
+    ),
+];
+
 /// What a trusted proxy sends, and what the instance then gets: X-Forwarded-For, -Proto, -Host, -Port, Forwarded; and the client.
 #[test]
 fn a_trusted_proxy_is_believed_and_appended_to() {
-    const OURS: &str = "for=127.0.0.1;host=shop.test;proto=http";
-    // What it said; X-Forwarded-For without our part; proto, host, port; Forwarded without our part; the client.
-    type Case = (&'static str, &'static str, [&'static str; 3], &'static str, &'static str);
-    let cases: [Case; 11] = [
-        ("", "", ["http", "shop.test", "PORT"], "", "127.0.0.1"),
-        ("X-Forwarded-For: 9.9.9.9\r\n", "9.9.9.9, ", ["http", "shop.test", "PORT"], "for=9.9.9.9, ", "9.9.9.9"),
-        // The rightmost that is not trusted, whatever a client wrote before it.
-        (
-            "X-Forwarded-For: 1.1.1.1, 9.9.9.9\r\nX-Forwarded-For: 10.2.3.4\r\n",
-            "1.1.1.1, 9.9.9.9, 10.2.3.4, ",
-            ["http", "shop.test", "PORT"],
-            "for=1.1.1.1, for=9.9.9.9, for=10.2.3.4, ",
-            "9.9.9.9",
-        ),
-        (
-            "X-Forwarded-For: 10.0.0.1, 10.0.0.2\r\n",
-            "10.0.0.1, 10.0.0.2, ",
-            ["http", "shop.test", "PORT"],
-            "for=10.0.0.1, for=10.0.0.2, ",
-            "10.0.0.1",
-        ),
-        (
-            "X-Forwarded-For: 9.9.9.9, junk\r\n",
-            "9.9.9.9, junk, ",
-            ["http", "shop.test", "PORT"],
-            "for=9.9.9.9, for=unknown, ",
-            "127.0.0.1",
-        ),
-        (
-            "X-Forwarded-For: [2001:db8::1]:99\r\n",
-            "[2001:db8::1]:99, ",
-            ["http", "shop.test", "PORT"],
-            "for=\"[2001:db8::1]\", ",
-            "2001:db8::1",
-        ),
-        // A Forwarded that does not end where X-Forwarded-For does was not written by the one that we trust.
-        (
-            "Forwarded: for=6.6.6.6\r\nX-Forwarded-For: 9.9.9.9\r\n",
-            "9.9.9.9, ",
-            ["http", "shop.test", "PORT"],
-            "for=9.9.9.9, ",
-            "9.9.9.9",
-        ),
-        (
-            "Forwarded: for=9.9.9.9;proto=https;by=_x\r\nX-Forwarded-For: 9.9.9.9\r\n",
-            "9.9.9.9, ",
-            ["http", "shop.test", "PORT"],
-            "for=9.9.9.9;proto=https;by=_x, ",
-            "9.9.9.9",
-        ),
-        (
-            "Forwarded: For=\"[2001:db8::1]:1\"\r\n",
-            "2001:db8::1, ",
-            ["http", "shop.test", "PORT"],
-            "For=\"[2001:db8::1]:1\", ",
-            "2001:db8::1",
-        ),
-        (
-            "X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: www.shop.example:8443\r\n",
-            "9.9.9.9, ",
-            ["https", "www.shop.example:8443", "8443"],
-            "for=9.9.9.9, ",
-            "9.9.9.9",
-        ),
-        // What can't be is not passed on, and neither is what stands twice.
-        (
-            "X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: a b\r\nX-Forwarded-Port: 0\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 9.9.9.9\r\n",
-            "",
-            ["http", "shop.test", "PORT"],
-            "",
-            "127.0.0.1",
-        ),
-    ];
+    let ours = "for=127.0.0.1;host=shop.test;proto=http";
     let app = Instance::fixed(&ok(""));
     let world = World::with(&[&app]);
     world.activate(&with_rules(2, Rules::default(), trusting(&["10.0.0.0/8", "127.0.0.1"])));
-    for (fields, addresses, [proto, host, port], elements, client) in cases {
+    for (fields, addresses, [proto, host, port], elements, client) in TRUSTED {
         ask_with(&world, fields);
         let got = app.requests().pop().expect("a request");
         let said =
             ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"].map(|n| got.field(n));
         let port = if port == "PORT" { world.address.port().to_string() } else { port.to_owned() };
-        let wanted = [format!("{addresses}127.0.0.1"), proto.to_owned(), host.to_owned(), port, format!("{elements}{OURS}")];
+        let wanted = [format!("{addresses}127.0.0.1"), proto.to_owned(), host.to_owned(), port, format!("{elements}{ours}")];
         assert_eq!(said.map(Option::unwrap_or_default), wanted, "{fields}");
         let id = got.field("x-request-id").expect("an id");
         let line = world
