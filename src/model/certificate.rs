@@ -50,3 +50,32 @@ impl Certificate {
         self.days_left(now) < ENDS_SOON_DAYS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_is_warned_two_weeks_before_the_end() {
+        let host = |name| HostPattern::parse(name).expect("a host");
+        let ends = |days: i64| Certificate {
+            hosts: vec![host("shop.example"), host("*.shop.example")],
+            facts: Facts {
+                fingerprint: String::new(),
+                names: Vec::new(),
+                issuer: String::new(),
+                key_type: String::new(),
+                not_before: UnixMillis(0),
+                not_after: UnixMillis(days * DAY_MS),
+            },
+            chain: String::new(),
+            key: Secret::new(String::new()),
+            created_at: UnixMillis(0),
+        };
+        let now = UnixMillis(0);
+        assert_eq!([ends(15).ends_soon(now), ends(14).ends_soon(now), ends(13).ends_soon(now)], [false, false, true]);
+        assert_eq!((ends(13).days_left(now), ends(-1).days_left(UnixMillis(1))), (13, -2));
+        let shown = |name: &str| ends(1).is_for(&Hostname::parse(name).expect("a host"));
+        assert_eq!(["shop.example", "a.shop.example", "a.b.shop.example", "hop.example"].map(shown), [true, true, false, false]);
+    }
+}
