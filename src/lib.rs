@@ -38,6 +38,8 @@ pub mod instances; // one container: create, gate, link to its init, stop
 #[cfg(feature = "server")]
 pub mod routes; // what the proxy is told, and what it tells
 #[cfg(feature = "server")]
+pub mod certs; // certificates that people bring
+#[cfg(feature = "server")]
 pub mod tasks; // release command, one-off runs
 #[cfg(feature = "server")]
 pub mod disk; // what takes space, and what may begin

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod hostname;
 
-pub use hostname::Hostname;
+pub use hostname::{HostPattern, Hostname};
 
 /// Why a name was refused: what was given and the rule it breaks, ready to be shown to a user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

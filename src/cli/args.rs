@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod front;
+
+pub use front::{CertsAct, ExplainArgs, MaintenanceAct, RoutesAct};
+
 use super::roles::Role;
 use crate::base::version;
 use crate::names::{AppName, CommitSha, ConfigKey, CrashId, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
@@ -88,6 +92,19 @@ pub enum Verb {
     Domains {
         #[command(subcommand)]
         act: Option<DomainsAct>,
+    },
+    /// Certs: certificates that clients are shown
+    Certs {
+        #[command(subcommand)]
+        act: Option<CertsAct>,
+    },
+    /// Routes: what happens to a request
+    #[command(subcommand)]
+    Routes(RoutesAct),
+    /// Maintenance: a page in the place of an app
+    Maintenance {
+        #[command(subcommand)]
+        act: Option<MaintenanceAct>,
     },
     /// Keys: whose ssh key may do what
     Keys {

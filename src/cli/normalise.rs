@@ -20,11 +20,22 @@ pub fn normalise(args: Vec<OsString>) -> Vec<OsString> {
     if args[at] == "help" {
         return asks_for_help(args, at);
     }
-    let Some(words) = args[at].to_str().and_then(split) else { return args };
+    let Some(words) = args[at].to_str().and_then(split) else { return headers(args) };
     let mut out: Vec<OsString> = args[..at].to_vec();
     out.extend(words.into_iter().map(OsString::from));
     out.extend_from_slice(&args[at + 1..]);
-    out
+    headers(out)
+}
+
+/// After `routes explain`, -H is a header of the request, as people know it from elsewhere; the server is named before, or by --host.
+fn headers(mut args: Vec<OsString>) -> Vec<OsString> {
+    let Some(at) = first_word(&args) else { return args };
+    if args[at] == "routes" && args.get(at + 1).is_some_and(|act| act == "explain") {
+        for arg in args[at + 2..].iter_mut().filter(|arg| *arg == "-H") {
+            *arg = "--header".into();
+        }
+    }
+    args
 }
 
 /// `help` and `help ps scale` are what one tries first over plain ssh: `--help` and `ps scale --help`.

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 
-use super::args::{Cli, ConfigAct, DeploysAct, PsAct, Verb};
+use super::args::{Cli, ConfigAct, DeploysAct, PsAct, RoutesAct, Verb};
 use super::normalise::normalise;
 use super::print::{ago, bytes, escaped, table};
 use super::remote::{Server, choose, parse_git_config, parse_url};
@@ -43,6 +43,15 @@ fn noun_colon_verb_and_noun_verb_are_the_same() {
         matches!(typed("paas deploys:follow d12"), Verb::Deploys { act: Some(DeploysAct::Follow { deploy: Some(d) }) } if d.0 == 12)
     );
     assert!(matches!(typed("paas config"), Verb::Config { act: None }));
+}
+
+#[test]
+fn after_routes_explain_h_is_a_header_and_before_it_a_server() {
+    let line = ["paas", "-H", "paas@server", "routes", "explain", "shop.test", "-H", "A: b", "-H", "C: d"];
+    let cli = Cli::try_parse_from(normalise(line.map(OsString::from).to_vec())).expect("typed well");
+    assert_eq!(cli.global.host.as_deref(), Some("paas@server"));
+    assert!(matches!(cli.verb, Verb::Routes(RoutesAct::Explain(args)) if args.header == ["A: b", "C: d"]));
+    assert!(matches!(typed("paas routes:explain shop.test -H A:b"), Verb::Routes(RoutesAct::Explain(a)) if a.header == ["A:b"]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{
     AlertsConfig, BuildConfig, ConfigError, DebianRelease, DockerConfig, HostConfig, Limits, LogsConfig, ProxyConfig, SshConfig,
     StackConfig, StackSource, Users,
 };
+use crate::base::cidr::Cidr;
 use crate::base::secret::Secret;
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::Hostname;
@@ -21,7 +22,7 @@ const LEAST_MEMORY: u64 = 6 * MIB;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every key with its default as docs/config.md shows it; a test compares.
-pub const KEYS: [&str; 40] = [
+pub const KEYS: [&str; 42] = [
     "state_dir",
     "run_dir",
     "domain",
@@ -30,8 +31,10 @@ pub const KEYS: [&str; 40] = [
     "users.login",
     "users.admin_group",
     "proxy.listen",
+    "proxy.listen_tls",
     "proxy.commit_header",
     "proxy.upgrade_grace",
+    "proxy.trusted_proxies",
     "ssh.host",
     "ssh.port",
     "docker.socket",
@@ -153,7 +156,19 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
         }
     };
     let upgrade_grace = s.duration("upgrade_grace", MINUTE / 60..=MINUTE * 60 * 24)?.unwrap_or(MINUTE * 10);
-    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false), upgrade_grace };
+    let trusted = s.value("trusted_proxies").map(|v| v.list()?.into_iter().map(|v| v.parsed(Cidr::parse)).collect());
+    let listen_tls = match s.value("listen_tls") {
+        None => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))],
+        Some(v) if v.is_text() => vec![v.parsed(address)?],
+        Some(v) => v.list()?.into_iter().map(|v| v.parsed(address)).collect::<Result<Vec<_>, _>>()?,
+    };
+    let proxy = ProxyConfig {
+        listen,
+        listen_tls,
+        commit_header: s.boolean("commit_header")?.unwrap_or(false),
+        upgrade_grace,
+        trusted_proxies: trusted.transpose()?.unwrap_or_default(),
+    };
     s.done()?;
     Ok(proxy)
 }

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::cidr::Cidr;
 use crate::base::secret::Secret;
 use crate::base::toml_file::KeyError;
 use crate::names::Hostname;
@@ -54,10 +55,14 @@ pub struct Users {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProxyConfig {
     pub listen: Vec<SocketAddr>,
+    /// For TLS; none switches it off.
+    pub listen_tls: Vec<SocketAddr>,
     /// Adds the commit that answered to every response.
     pub commit_header: bool,
     /// How long requests and streams of the old proxy may take to end after an upgrade.
     pub upgrade_grace: Duration,
+    /// Proxies in front of ours: what they say about a client is believed.
+    pub trusted_proxies: Vec<Cidr>,
 }
 
 /// What `git remote add` lines tell users; sshd itself is configured elsewhere.

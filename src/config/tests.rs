@@ -48,6 +48,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(c.state_dir, Path::new("/var/lib/paas"));
     assert_eq!((c.users.daemon.as_str(), c.users.login.as_str()), ("paasd", "paas"));
     assert_eq!(c.proxy.listen, ["[::]:80".parse().expect("address")]);
+    assert_eq!(c.proxy.listen_tls, ["[::]:443".parse().expect("address")]);
+    assert!(parse("[proxy]\nlisten_tls = []\n").expect("no TLS").proxy.listen_tls.is_empty());
     assert_eq!((c.limits.memory, c.limits.pids), (512 << 20, 512));
     assert_eq!(c.build.timeout, Duration::from_secs(1800));
     let app = AppName::parse("shop").expect("name");
@@ -75,6 +77,7 @@ fn mistakes_are_named_with_place_key_and_what_is_allowed() {
         ("[proxy]\nlisten = \"80\"", "an address with a port", ""),
         ("[proxy]\nlisten = []", "at least one address", ""),
         ("[proxy]\nlisten = [80]", "`proxy.listen[0]`", ""),
+        ("[proxy]\nlisten_tls = \"443\"", "an address with a port", ""),
         ("[alerts]\nwebhook = \"ftp://x\"", "an http:// or https:// address", ""),
         ("[alerts]\nwebhook = \"https://me:pw@x/\"", "without a user name", ""),
         ("[alerts]\nwebhook = \"/hook\"", "an http:// or https:// address", ""),
@@ -120,4 +123,14 @@ fn a_debian_release_may_be_a_name_or_a_number() {
 fn a_file_that_is_missing_is_named() {
     let error = HostConfig::load(Path::new("/nowhere/paas.toml")).expect_err("missing").to_string();
     assert!(error.starts_with("reading host config `/nowhere/paas.toml`"), "{error}");
+}
+
+#[test]
+fn trusted_proxies_are_networks() {
+    let given = parse("[proxy]\ntrusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\n").expect("valid").proxy.trusted_proxies;
+    assert_eq!(given.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "2001:db8::1/128"]);
+    for bad in ["\"10.0.0.0/8\"", "[\"10.0.0.1/8\"]", "[\"0.0.0.0/0\"]", "[\"proxy.example.com\"]", "[8]"] {
+        let error = parse(&format!("[proxy]\ntrusted_proxies = {bad}\n")).expect_err(bad).to_string();
+        assert!(error.contains("proxy.trusted_proxies"), "{bad}: {error}");
+    }
 }

@@ -98,10 +98,13 @@ fn addresses(config: &HostConfig) -> Vec<SocketAddr> {
     let told = std::fs::read(config.run_dir.join("listening.json")).ok();
     let told = told.and_then(|text| serde_json::from_slice::<std::collections::BTreeMap<String, Vec<SocketAddr>>>(&text).ok());
     let open = |address: &SocketAddr| address.port() == 0;
-    match told.and_then(|mut all| all.remove("http")) {
-        Some(all) if config.proxy.listen.iter().any(open) => all,
-        _ => config.proxy.listen.iter().filter(|a| !open(a)).copied().collect(),
-    }
+    let mut told = told.unwrap_or_default();
+    let wanted = [("http", &config.proxy.listen), ("https", &config.proxy.listen_tls)];
+    let addresses = wanted.into_iter().map(|(name, wanted)| match told.remove(name) {
+        Some(all) if wanted.iter().any(open) => all,
+        _ => wanted.iter().filter(|a| !open(a)).copied().collect(),
+    });
+    addresses.flatten().collect()
 }
 
 /// The daemon's own findings, by one call; without a daemon as much of them as can be had.

@@ -126,21 +126,22 @@ fn run_proxy(config: &Path) -> anyhow::Result<()> {
 
 fn serve_as_proxy(config: &Path, inherited: Vec<(String, OwnedFd)>, before: Option<&Predecessor>) -> anyhow::Result<()> {
     let config = HostConfig::load(config)?;
-    let (mut listeners, mut kept, mut listening) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut listeners, mut tls_listeners, mut kept, mut listening) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, fd) in inherited {
         match name.as_str() {
-            "http" => {
+            "http" | "https" => {
+                let to = if name == "http" { &mut listeners } else { &mut tls_listeners };
                 listening.push((name, fd.try_clone().context("a duplicate of a listening socket")?));
-                listeners.push(TcpListener::from(fd));
+                to.push(TcpListener::from(fd));
             }
             snapshot if snapshot.starts_with(kept::NAME) => kept.push((name, fd)),
             other => tracing::warn!("an inherited descriptor `{other}` is not ours; it is closed"),
         }
     }
-    if listeners.is_empty() {
-        for address in &config.proxy.listen {
-            listeners.push(TcpListener::bind(address).with_context(|| format!("listening on {address}"))?);
-        }
+    if listeners.is_empty() && tls_listeners.is_empty() {
+        let bind = |address| TcpListener::bind(address).with_context(|| format!("listening on {address}"));
+        listeners = config.proxy.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        tls_listeners = config.proxy.listen_tls.iter().map(bind).collect::<Result<_, _>>()?;
     }
     let (keeper, restored) = Keeper::take(kept, before.is_some());
     let keeper = Arc::new(keeper);
@@ -153,6 +154,7 @@ fn serve_as_proxy(config: &Path, inherited: Vec<(String, OwnedFd)>, before: Opti
     let (in_step, before) = (before.is_some(), before.cloned());
     let run = ProxyRun {
         listeners,
+        tls_listeners,
         control_socket: config.proxy_socket(),
         dial: Arc::new(move || dial_with(DialClient::new(socket.clone()))),
         restored,

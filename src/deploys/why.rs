@@ -47,7 +47,9 @@ impl World {
             dropped: self.dropped(app, now).await,
             crash_files: self.store.crash_files(app.id).await?.len(),
         };
-        Ok(why::explain(facts))
+        let story = why::explain(facts);
+        let paused = self.store.maintenance(app.id).await?;
+        Ok(paused.iter().fold(story, |story, paused| why::in_maintenance(story, &app.name, paused)))
     }
 
     async fn standing(&self, row: &Instance, release: Option<&Release>) -> Standing {

@@ -102,7 +102,10 @@ pub fn port(port: &Port) -> Finding {
         Holder::Other(who) => problem(
             "ports",
             format!("{address} is held by {who}"),
-            format!("stop it, or set another port under [proxy] listen; `ss -ltnp 'sport = :{}'` shows it", address.port()),
+            format!(
+                "stop it, or set another port under [proxy] listen or listen_tls; `ss -ltnp 'sport = :{}'` shows it",
+                address.port()
+            ),
         ),
         Holder::Nobody => problem(
             "ports",

@@ -35,7 +35,7 @@ impl Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub level: Level,
-    /// `docker`, `disk`, `clock`, `ports`, `ssh`, `users`, `files`, `processes`, `store`, `routes`, `kernel`, `security`, `alerts`.
+    /// `docker`, `disk`, `clock`, `ports`, `ssh`, `users`, `files`, `processes`, `store`, `routes`, `kernel`, `security`, `alerts`, `certs`.
     pub area: String,
     /// What was found, in one line.
     pub found: String,

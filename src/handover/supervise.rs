@@ -176,12 +176,14 @@ pub fn roles_of(config: &HostConfig, exe: &Path) -> Vec<Role> {
     };
     let (mode, users) = (0o666, &config.users);
     let dialer = SocketSpec::UnixSeqpacket { name: "dialer".to_owned(), path: config.dialer_socket(), mode };
-    let http = config.proxy.listen.iter().map(|addr| SocketSpec::Tcp { name: "http".to_owned(), addr: *addr }).collect();
+    let tcp = |name: &str, addr: &SocketAddr| SocketSpec::Tcp { name: name.to_owned(), addr: *addr };
+    let http = config.proxy.listen.iter().map(|addr| tcp("http", addr));
+    let public = http.chain(config.proxy.listen_tls.iter().map(|addr| tcp("https", addr))).collect();
     let api = SocketSpec::UnixStream { name: "api".to_owned(), path: config.api_socket(), mode };
     let control = SocketSpec::UnixStream { name: "proxy-control".to_owned(), path: config.proxy_socket(), mode };
     vec![
         Role { keep_sys_admin: true, ..role("dialer", None, vec![dialer]) },
-        Role { hands_over: true, ..role("proxy", Some(&users.proxy), http) },
+        Role { hands_over: true, ..role("proxy", Some(&users.proxy), public) },
         role("daemon", Some(&users.daemon), vec![api, control]),
     ]
 }

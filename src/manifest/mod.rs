@@ -49,6 +49,7 @@ pub struct Manifest {
     pub release: ReleaseSpec,
     pub deploy: DeploySpec,
     pub domains: Vec<Hostname>,
+    pub http: HttpSpec,
     pub crash: CrashSpec,
     /// Plain defaults of the environment; what `config set` says wins.
     pub env: BTreeMap<ConfigKey, String>,
@@ -149,6 +150,29 @@ pub struct LivenessSpec {
     pub timeout: Duration,
     /// So many failures in a row and it is restarted.
     pub failures: u32,
+}
+
+/// How requests for the app's host names are treated.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpSpec {
+    pub https: Https,
+    /// Seconds of Strict-Transport-Security; None: not sent.
+    pub hsts: Option<u64>,
+    /// Bytes of a request's body; None: any.
+    pub max_body: Option<u64>,
+}
+
+/// What becomes of requests without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Https {
+    /// Sent on to https for the hosts that have a certificate which browsers know.
+    #[default]
+    Auto,
+    Redirect,
+    /// Served like those with TLS.
+    Both,
 }
 
 /// Which files of an instance that died are kept for people.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rules;
-use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, LivenessSpec, Strategy, Switch, WEB};
+use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, WEB};
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::{BranchName, ConfigKey, Hostname, ProcessName};
 
@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
 
 /// Every key that can be written; docs/manifest.md shows each with its default, and a test compares.
-pub const KEYS: [&str; 39] = [
+pub const KEYS: [&str; 42] = [
     "build.buildpack",
     "build.dockerfile",
     "build.image",
@@ -53,6 +53,9 @@ pub const KEYS: [&str; 39] = [
     "deploy.drain",
     "deploy.drain_streams",
     "domains.names",
+    "http.https",
+    "http.hsts",
+    "http.max_body",
     "crash.files",
     "env",
 ];
@@ -69,6 +72,7 @@ pub struct PaasToml {
     pub drain: Option<Duration>,
     pub drain_streams: Option<Duration>,
     pub domains: Vec<Hostname>,
+    pub http: HttpSpec,
     pub crash_files: Option<Vec<String>>,
     pub env: BTreeMap<ConfigKey, String>,
 }
@@ -110,6 +114,7 @@ pub fn parse(text: &str) -> Result<PaasToml, KeyError> {
     release(file.section("release")?, &mut found)?;
     deploy(file.section("deploy")?, &mut found)?;
     domains(file.section("domains")?, &mut found)?;
+    http(file.section("http")?, &mut found)?;
     crash(file.section("crash")?, &mut found)?;
     for (name, value) in file.section("env")?.rest() {
         let key = rules::config_key(&name).map_err(|why| value.error(why))?;
@@ -271,6 +276,21 @@ fn deploy(mut s: Section<'_>, found: &mut PaasToml) -> Result<(), KeyError> {
     })?;
     found.drain = s.duration("drain", Duration::ZERO..=DAY)?;
     found.drain_streams = s.duration("drain_streams", Duration::ZERO..=DAY)?;
+    s.done()
+}
+
+fn http(mut s: Section<'_>, found: &mut PaasToml) -> Result<(), KeyError> {
+    let https = s.parsed("https", |given| match given {
+        "auto" => Ok(Https::Auto),
+        "redirect" => Ok(Https::Redirect),
+        "both" => Ok(Https::Both),
+        other => Err(format!("found `{}`, but it must be auto, redirect or both", other.escape_debug())),
+    })?;
+    found.http = HttpSpec {
+        https: https.unwrap_or_default(),
+        hsts: s.parsed("hsts", rules::hsts)?,
+        max_body: s.size("max_body", 1..=1 << 50)?,
+    };
     s.done()
 }
 

@@ -51,6 +51,7 @@ pub fn read(files: &SourceFiles) -> Result<Manifest, ManifestError> {
             drain_streams: own.drain_streams.unwrap_or(deploy.drain_streams),
         },
         domains: own.domains,
+        http: own.http,
         crash: own.crash_files.map_or_else(CrashSpec::default, |files| CrashSpec { files }),
         env,
         warnings,

@@ -141,6 +141,14 @@ pub fn crash_file(given: &str) -> Result<String, String> {
     if whole && clean && named && given.len() <= 200 { Ok(given.to_owned()) } else { Err(refused.to_owned()) }
 }
 
+/// How long browsers shall remember to use TLS, in seconds. `0s` makes them forget it (RFC 6797 §6.1.1).
+pub fn hsts(given: &str) -> Result<u64, String> {
+    const MOST: u64 = 10 * 366 * 24 * 3600;
+    let refused = || "write a duration with its unit, of at most ten years, such as 30d or 1y".to_owned();
+    let time = humantime::parse_duration(given.trim()).map_err(|_| refused())?;
+    Some(time.as_secs()).filter(|s| *s <= MOST).ok_or_else(refused)
+}
+
 /// A key of `env`, `build.args` and the like.
 pub fn config_key(given: &str) -> Result<ConfigKey, String> {
     let key = ConfigKey::parse(given).map_err(|e| e.to_string())?;

@@ -163,3 +163,25 @@ fn a_folder_is_checked_as_a_deploy_would() {
     std::fs::write(web.join("Procfile"), vec![b'#'; 2 << 20]).expect("write");
     assert!(matches!(check(dir.path()), Err(ManifestError::TooLarge { file: "Procfile", .. })));
 }
+
+#[test]
+fn rules_for_requests_are_read_and_checked() {
+    let http = |text: &str| read(&toml(&format!("[http]\n{text}\n"))).map(|m| m.http);
+    assert_eq!(http("").expect("empty"), HttpSpec::default());
+    let given = http("https = \"redirect\"\nhsts = \"30d\"\nmax_body = \"100 MB\"").expect("valid");
+    assert_eq!(given, HttpSpec { https: Https::Redirect, hsts: Some(30 * 24 * 3600), max_body: Some(100_000_000) });
+    assert_eq!(http("hsts = \"1y\"").expect("valid").hsts, Some(31_557_600));
+    assert_eq!(http("hsts = \"0s\"").expect("valid").hsts, Some(0));
+    for bad in [
+        "https = \"on\"",
+        "https = true",
+        "hsts = \"11y\"",
+        "hsts = 7",
+        "hsts = \"year\"",
+        "max_body = \"0B\"",
+        "max_body = 10",
+        "http = 1",
+    ] {
+        assert!(http(bad).is_err(), "{bad}");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::clock::UnixMillis;
 use crate::model::deploy::{Deploy, State};
 use crate::model::end::{Cause, End, HEALTHY_MS, size};
+use crate::model::maintenance::Maintenance;
 use crate::model::release::{Config, Release, default_count};
 use crate::names::{AppName, ReleaseNumber};
 
@@ -155,6 +156,13 @@ pub fn explain(facts: Facts<'_>) -> Story {
         done: done(&facts, verdict, about),
         next: next(&facts, verdict, about),
     }
+}
+
+/// Adds to the story that nobody sees the app, however well it is.
+pub fn in_maintenance(mut story: Story, app: &AppName, paused: &Maintenance) -> Story {
+    story.summary = format!("{}; it is in maintenance (by {}), so clients get a page instead", story.summary, paused.by);
+    story.next.insert(0, format!("paas maintenance off -a {app}     when the work is done"));
+    story
 }
 
 /// What is wrong now, one phrase each.

@@ -40,3 +40,35 @@ impl Hostname {
 }
 
 text_impls!(Hostname);
+
+/// A host name, or `*.example.com` for every name with one label in the place of the `*` (RFC 9525 §6.3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPattern(String);
+
+impl HostPattern {
+    /// Takes a host name, or one behind `*.`; gives its normal form.
+    pub fn parse(given: &str) -> Result<Self, BadName> {
+        match given.strip_prefix("*.") {
+            Some(parent) => Hostname::parse(parent).map(|parent| Self(format!("*.{parent}"))),
+            None => Hostname::parse(given).map(|host| Self(host.0)),
+        }
+    }
+
+    pub fn covers(&self, host: &Hostname) -> bool {
+        match self.0.strip_prefix("*.") {
+            Some(parent) => host.0.split_once('.').is_some_and(|(_, rest)| rest == parent),
+            None => self.0 == host.0,
+        }
+    }
+
+    /// Whether it speaks for all that `other` speaks for.
+    pub fn includes(&self, other: &Self) -> bool {
+        self == other || Hostname::parse(&other.0).is_ok_and(|host| self.covers(&host))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+text_impls!(HostPattern);

@@ -2,16 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::forwarded::Origin;
 use super::h1::request::Request;
 use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE};
+use super::routes::Route;
+use super::rules::{self, Asked};
 use crate::base::clock::UnixMillis;
-use crate::names::{AppName, InstanceId};
+use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::proxy::AccessLine;
 
 /// The queue between workers and the control connection.
@@ -60,7 +63,10 @@ pub struct Record {
     pub method: String,
     pub path: String,
     pub host: String,
+    pub asked: Asked,
     pub app: RefCell<Option<AppName>>,
+    /// As it was looked up last.
+    pub route: RefCell<Option<Arc<Route>>>,
     pub target: Cell<Option<InstanceId>>,
     /// 0 until the head of an answer is written.
     pub status: Cell<u16>,
@@ -72,17 +78,19 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new(client: IpAddr, id: String, request: Option<&Request>) -> Self {
+    pub fn new(origin: Origin, id: String, request: Option<&Request>) -> Self {
         let path = request.map(|r| &r.target()[..r.target().len().min(ACCESS_PATH_BYTES)]).unwrap_or_default();
         Self {
             at: UnixMillis::now(),
             started: Instant::now(),
-            client: client.to_canonical(),
+            client: origin.client,
             id,
             method: request.map(|r| r.method().chars().take(32).collect()).unwrap_or_default(),
             path: String::from_utf8_lossy(path).into_owned(),
             host: request.map(|r| r.host.raw.chars().take(255).collect()).unwrap_or_default(),
+            asked: request.map(|r| Asked::of(r, &origin)).unwrap_or_default(),
             app: RefCell::default(),
+            route: RefCell::default(),
             target: Cell::default(),
             status: Cell::default(),
             bytes_in: Cell::default(),
@@ -93,10 +101,34 @@ impl Record {
         }
     }
 
+    /// A connection that goes to the instance as it is.
+    pub fn passed(client: IpAddr, id: String, host: &Hostname) -> Self {
+        let origin = Origin { client: client.to_canonical(), trusted: false, https: true };
+        let asked = Asked { https: true, passed: true, ..Asked::default() };
+        Self { method: "TLS".to_owned(), host: host.as_str().to_owned(), asked, ..Self::new(origin, id, None) }
+    }
+
     /// The head of an answer is about to be written.
     pub fn answered(&self, status: u16) {
         self.status.set(status);
         self.first_byte.set(Some(self.started.elapsed()));
+    }
+
+    /// Seconds of Strict-Transport-Security for the answer.
+    pub fn hsts(&self) -> Option<u64> {
+        self.route.borrow().as_ref().and_then(|route| rules::hsts(&route.rules, self.asked))
+    }
+
+    /// Bytes that the request's body may have.
+    pub fn max_body(&self) -> Option<u64> {
+        self.route.borrow().as_ref().and_then(|route| route.rules.max_body)
+    }
+
+    /// The app's own words for its maintenance; empty: it has none.
+    pub fn message(&self) -> String {
+        let route = self.route.borrow();
+        let maintenance = route.as_ref().and_then(|route| route.rules.maintenance.as_ref());
+        maintenance.and_then(|m| m.message.clone()).unwrap_or_default()
     }
 
     pub fn retried(&self) {

@@ -10,7 +10,7 @@ use super::h1::body::{BodyError, Decoder, Framing, Length};
 use super::h1::head::HeadScan;
 use super::h1::request::Request;
 use super::h1::response::Response;
-use super::headers::{self, Ending};
+use super::headers::{self, Added, Ending};
 use super::limits::{ANSWER_TIME, CLOSE_TIME, HEAD_BYTES, INTERIM_ANSWERS, STREAM_AFTER};
 use super::target::Claim;
 use super::upload::Flow;
@@ -52,7 +52,8 @@ impl Answer<'_> {
         let ending = Ending::of(self.request, length, close);
         let release = self.commit_header.then(|| &self.claim.target().about);
         self.record.answered(response.status);
-        headers::write_answer(&mut to.out, self.request, &response, ending, release);
+        let added = Added { release, hsts: self.record.hsts() };
+        headers::write_answer(&mut to.out, self.request, &response, ending, added);
         if response.is_event_stream() {
             self.claim.mark_stream();
             self.endable.set(ending.framing == Framing::Chunked);

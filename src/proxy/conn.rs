@@ -1,7 +1,9 @@
-//! A connection as two halves with their buffers, so that both directions can move at the same time.
+//! A connection as two halves with their buffers, so that both directions can move at the same time. What a client speaks (plain TCP, TLS,
+//! one stream of HTTP/2) is known here and nowhere after: all of them give and take the bytes of HTTP/1.1.
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -10,12 +12,28 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
+use super::h2::stream::{Incoming, Outgoing};
 use super::limits::{LINGER_TIME, READ_BYTES, STALL_TIME};
+use super::tls::{Secure, TlsIo};
+
+#[derive(Debug)]
+enum ReadHalf {
+    Plain(OwnedReadHalf),
+    Tls(TlsIo),
+    Stream(Incoming),
+}
+
+#[derive(Debug)]
+enum WriteHalf {
+    Plain(OwnedWriteHalf),
+    Tls(TlsIo),
+    Stream(Outgoing),
+}
 
 /// The reading half. `buf` holds what was read and not yet used.
 #[derive(Debug)]
 pub struct Reader {
-    half: OwnedReadHalf,
+    half: ReadHalf,
     pub buf: BytesMut,
     /// The peer ended its side.
     pub ended: bool,
@@ -24,8 +42,14 @@ pub struct Reader {
 impl Reader {
     /// Reads once; 0 means that the peer ended its side. Cancel-safe: yes, nothing read is lost.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        self.buf.reserve(READ_BYTES);
-        let n = self.half.read_buf(&mut self.buf).await?;
+        let n = match &mut self.half {
+            ReadHalf::Plain(half) => {
+                self.buf.reserve(READ_BYTES);
+                half.read_buf(&mut self.buf).await?
+            }
+            ReadHalf::Tls(io) => io.read(&mut self.buf).await?,
+            ReadHalf::Stream(incoming) => incoming.read(&mut self.buf).await?,
+        };
         self.ended |= n == 0;
         Ok(n)
     }
@@ -35,12 +59,11 @@ impl Reader {
         self.ended && self.buf.is_empty()
     }
 
-    /// Whether an idle connection is still open and silent. No system call unless something happened to it.
+    /// Whether an idle connection to an instance is still open and silent. No system call unless something happened to it.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
-        self.buf.is_empty()
-            && !self.ended
-            && matches!(self.half.try_read(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        let ReadHalf::Plain(half) = &self.half else { return false };
+        self.buf.is_empty() && !self.ended && matches!(half.try_read(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Gives an empty buffer's memory back before a long wait.
@@ -49,12 +72,20 @@ impl Reader {
             self.buf = BytesMut::new();
         }
     }
+
+    /// The stream of HTTP/2 that this is. Its end is told by itself, so nothing need be read to notice that the client went.
+    pub fn stream(&self) -> Option<&Incoming> {
+        match &self.half {
+            ReadHalf::Stream(incoming) => Some(incoming),
+            ReadHalf::Plain(_) | ReadHalf::Tls(_) => None,
+        }
+    }
 }
 
 /// The writing half. `out` holds whole pieces of a message that wait to be written.
 #[derive(Debug)]
 pub struct Writer {
-    half: OwnedWriteHalf,
+    half: WriteHalf,
     pub out: BytesMut,
     /// Bytes that went to the kernel: 0 proves that nothing was sent.
     pub written: u64,
@@ -64,51 +95,121 @@ impl Writer {
     /// Writes all of `out`; an error if the peer takes nothing for [`STALL_TIME`]. Cancel-safe: yes, what was not written stays in `out`.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
-            let n = timeout(STALL_TIME, self.half.write(&self.out)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let writing = async {
+                match &mut self.half {
+                    WriteHalf::Plain(half) => {
+                        let n = half.write(&self.out).await?;
+                        self.out.advance(n);
+                        Ok(n)
+                    }
+                    WriteHalf::Tls(io) => io.write(&mut self.out).await,
+                    WriteHalf::Stream(outgoing) => outgoing.write(&mut self.out).await,
+                }
+            };
+            let n = timeout(STALL_TIME, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            self.out.advance(n);
             self.written += n as u64;
         }
+        if let WriteHalf::Tls(io) = &mut self.half {
+            timeout(STALL_TIME, io.flush()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        }
         Ok(())
-    }
-
-    pub fn socket(&self) -> &TcpStream {
-        self.half.as_ref()
     }
 
     /// Ends our side after what was written.
     pub async fn end(&mut self) {
         // The peer may be gone already; there is nothing left to tell it.
-        let _ = self.half.shutdown().await;
+        let _ = match &mut self.half {
+            WriteHalf::Plain(half) => half.shutdown().await,
+            WriteHalf::Tls(io) => timeout(LINGER_TIME, io.end()).await.unwrap_or(Ok(())),
+            // A stream ends with its answer.
+            WriteHalf::Stream(_) => Ok(()),
+        };
+    }
+
+    /// Makes sure that an answer which broke off does not look whole: a reset of the stream or, where the end of the connection may be the
+    /// end of the body, of the connection when it is dropped. (TLS has its own sign of a proper end, which is not sent then.)
+    pub fn cut_off(&mut self) {
+        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // Without it the client may take a cut body for a whole one in HTTP/1.0 only; nothing more can be done.
+        let _ = match &mut self.half {
+            WriteHalf::Plain(half) => setsockopt(AsRef::<TcpStream>::as_ref(half), sockopt::Linger, &at_once),
+            WriteHalf::Tls(io) => io.with_socket(|socket| setsockopt(socket, sockopt::Linger, &at_once)),
+            WriteHalf::Stream(outgoing) => {
+                outgoing.reset();
+                Ok(())
+            }
+        };
     }
 }
 
-/// Splits a stream; requests and answers are small, so they are not held back (TCP_NODELAY), and a peer that vanished is noticed (keep-alive).
-pub fn split(stream: TcpStream) -> (Reader, Writer) {
+/// Requests and answers are small, so they are not held back (TCP_NODELAY), and a peer that vanished is noticed (keep-alive).
+pub fn tune(stream: &TcpStream) {
     // Both only make things better; a socket that refuses them still works.
     let _ = stream.set_nodelay(true);
-    let _ = setsockopt(&stream, sockopt::KeepAlive, &true);
-    let _ = setsockopt(&stream, sockopt::TcpKeepIdle, &60);
-    let (read, write) = stream.into_split();
+    let _ = setsockopt(stream, sockopt::KeepAlive, &true);
+    let _ = setsockopt(stream, sockopt::TcpKeepIdle, &60);
+}
+
+fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
     (Reader { half: read, buf: BytesMut::new(), ended: false }, Writer { half: write, out: BytesMut::new(), written: 0 })
 }
 
-/// The client's connection.
+fn split(stream: TcpStream) -> (Reader, Writer) {
+    tune(&stream);
+    let (read, write) = stream.into_split();
+    halves(ReadHalf::Plain(read), WriteHalf::Plain(write))
+}
+
+/// The client's connection, or one stream of it.
 #[derive(Debug)]
 pub struct Client {
     pub reader: Reader,
     pub writer: Writer,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// Set if it came by TLS.
+    pub secure: Option<Rc<Secure>>,
+}
+
+/// Both addresses of a client's connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+}
+
+impl Ends {
+    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Self { peer: stream.peer_addr()?, local: stream.local_addr()? })
+    }
 }
 
 impl Client {
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    pub fn plain(stream: TcpStream) -> io::Result<Self> {
+        let Ends { peer, local } = Ends::of(&stream)?;
         let (reader, writer) = split(stream);
-        Ok(Self { reader, writer, peer, local })
+        Ok(Self { reader, writer, peer, local, secure: None })
+    }
+
+    pub fn tls(io: TlsIo, Ends { peer, local }: Ends, secure: Rc<Secure>) -> Self {
+        let (reader, writer) = halves(ReadHalf::Tls(io.clone()), WriteHalf::Tls(io));
+        Self { reader, writer, peer, local, secure: Some(secure) }
+    }
+
+    /// `head` is that of the request, as HTTP/1.1.
+    pub fn stream(
+        head: BytesMut,
+        incoming: Incoming,
+        outgoing: Outgoing,
+        Ends { peer, local }: Ends,
+        secure: Rc<Secure>,
+    ) -> Self {
+        let (mut reader, writer) = halves(ReadHalf::Stream(incoming), WriteHalf::Stream(outgoing));
+        reader.buf = head;
+        Self { reader, writer, peer, local, secure: Some(secure) }
     }
 
     /// Ends the connection so that the client sees all we wrote: closing with unread bytes would reset it (RFC 9112 §9.6).

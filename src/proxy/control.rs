@@ -33,7 +33,8 @@ pub struct Control {
     shared: Arc<Shared>,
     socket: PathBuf,
     generation: String,
-    listening: Vec<SocketAddr>,
+    /// Plain and by TLS.
+    listening: (Vec<SocketAddr>, Vec<SocketAddr>),
     keep: Keep,
     prepared: Option<(Snapshot, Table)>,
     drains: Drains,
@@ -41,7 +42,7 @@ pub struct Control {
 }
 
 impl Control {
-    pub fn new(shared: Arc<Shared>, socket: PathBuf, listening: Vec<SocketAddr>, keep: Keep) -> Self {
+    pub fn new(shared: Arc<Shared>, socket: PathBuf, listening: (Vec<SocketAddr>, Vec<SocketAddr>), keep: Keep) -> Self {
         let access = shared.access.take_out().expect("one control per process");
         let generation = format!("{:016x}", getrandom::u64().unwrap_or_default());
         Self { shared, socket, generation, listening, keep, prepared: None, drains: Drains::default(), access }
@@ -137,7 +138,8 @@ impl Control {
             pid: std::process::id(),
             generation: self.generation.clone(),
             active: self.shared.table.load().version,
-            listening: self.listening.clone(),
+            listening: self.listening.0.clone(),
+            listening_tls: self.listening.1.clone(),
         };
         frame::write(to, &hello).await?;
         self.drains.repeat_all();

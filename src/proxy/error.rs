@@ -13,6 +13,10 @@ pub enum ProxyError {
     BadRequest(HeadError),
     #[error("bad request body: {0}")]
     BadBody(BodyError),
+    #[error("the request's body is larger than the app's limit of {0} bytes")]
+    TooLarge(u64),
+    #[error("the connection was made for another host")]
+    Misdirected,
     #[error("the client sent too slowly")]
     ClientSlow,
     #[error("the client went away")]
@@ -26,6 +30,8 @@ pub enum ProxyError {
     NoInstance,
     #[error("held for {0:?}, and still no instance")]
     HeldTooLong(Duration),
+    #[error("the app is in maintenance")]
+    Maintenance,
     // The instance's.
     #[error("connecting to the instance: {0}")]
     Dial(#[from] DialFailed),
@@ -52,10 +58,12 @@ impl ProxyError {
             Self::BadRequest(HeadError::Method) => Some(405),
             Self::BadRequest(HeadError::Expectation) => Some(417),
             Self::BadRequest(HeadError::Malformed(_)) | Self::BadBody(_) => Some(400),
+            Self::TooLarge(_) => Some(413),
             Self::ClientSlow => Some(408),
+            Self::Misdirected => Some(421),
             Self::ClientGone => None,
             Self::UnknownHost => Some(404),
-            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) => Some(503),
+            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) | Self::Maintenance => Some(503),
             Self::Dial(DialFailed { kind: DialKind::TimedOut, .. }) | Self::AnswerTime | Self::Drained => Some(504),
             Self::Dial(_) | Self::Died { .. } | Self::BadAnswer(_) | Self::BadAnswerHead(_) | Self::AnswerBroke(_) => Some(502),
         }
@@ -63,11 +71,19 @@ impl ProxyError {
 
     /// The client's own doing: nobody lost an answer by it.
     pub fn is_the_clients(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::BadBody(_) | Self::ClientSlow | Self::ClientGone)
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::BadBody(_) | Self::TooLarge(_) | Self::Misdirected | Self::ClientSlow | Self::ClientGone
+        )
     }
 
-    /// Whether the client should come back soon.
-    pub fn retry_after(&self) -> bool {
-        matches!(self, Self::NotReady | Self::NoInstance | Self::HeldTooLong(_))
+    /// After how many seconds the client may come back.
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) => Some(1),
+            // Somebody is at work: minutes rather than seconds.
+            Self::Maintenance => Some(30),
+            _ => None,
+        }
     }
 }

@@ -112,7 +112,8 @@ impl Forward<'_> {
                 })
             }
             Ok((Ended::Switched, _)) => {
-                let end = tunnel(self.worker, self.client, &mut upstream, claim, self.request, self.record).await;
+                let websocket = self.request.upgrade.as_deref() == Some("websocket");
+                let end = tunnel(self.worker, self.client, &mut upstream, claim, websocket, self.record).await;
                 claim.end(end, status);
                 Ok(After::Close)
             }
@@ -194,8 +195,14 @@ impl Forward<'_> {
     }
 
     fn write_head(&self, upstream: &mut Upstream) {
-        let about =
-            Provenance { client: self.client.peer.ip(), port: self.client.local.port(), id: &self.record.id, at: self.record.at };
+        let about = Provenance {
+            client: self.client.peer.ip(),
+            port: self.client.local.port(),
+            https: self.client.secure.is_some(),
+            trusted: self.record.asked.trusted,
+            id: &self.record.id,
+            at: self.record.at,
+        };
         headers::write_request(&mut upstream.writer.out, self.request, &about);
     }
 

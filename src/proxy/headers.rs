@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
 
+use super::forwarded::{self, Here};
 use super::h1::body::{Framing, Length};
 use super::h1::head::{Declared, Fields};
 use super::h1::request::Request;
@@ -14,8 +15,13 @@ use crate::wire::proxy::Target;
 /// What we say about a request to the instance.
 #[derive(Debug)]
 pub struct Provenance<'a> {
+    /// The other end of the connection.
     pub client: IpAddr,
     pub port: u16,
+    /// The other end is a trusted proxy: what it says about where the request came from is passed on.
+    pub trusted: bool,
+    /// The client's connection is TLS that we ended.
+    pub https: bool,
     pub id: &'a str,
     pub at: UnixMillis,
 }
@@ -35,8 +41,15 @@ const HOP_BY_HOP: [&str; 11] = [
     "expect",
 ];
 
-/// A client must not be able to say these about itself. `Proxy` becomes HTTP_PROXY in CGI programs.
-const FORGEABLE: [&str; 6] = ["forwarded", "x-real-ip", "x-request-id", "x-request-start", "proxy", "host"];
+/// Written anew by us, or said by nobody: also a trusted proxy may pass on what a client made up. `Proxy` becomes HTTP_PROXY in CGI programs.
+const FORGEABLE: [&str; 7] = ["forwarded", "x-forwarded", "x-real-ip", "x-request-id", "x-request-start", "proxy", "host"];
+
+/// Addresses of clients as proxies of some makers tell them, who overwrite what a client sent: passed on from a trusted proxy only.
+const CLAIMS: [&str; 6] =
+    ["client-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip"];
+
+/// RFC 6797 §6.1.
+pub const HSTS: &str = "Strict-Transport-Security";
 
 /// Writes the head that goes to the instance: Host as sent, framing as read, our own word on where it came from.
 pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'_>) {
@@ -45,7 +58,7 @@ pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'
     out.put_slice(request.target());
     out.put_slice(b" HTTP/1.1\r\n");
     field(out, "Host", request.host.raw.as_bytes());
-    for (name, value) in request.fields.iter().filter(|(name, _)| passes(&request.fields, name) && !is_forgeable(name)) {
+    for (name, value) in request.fields.iter().filter(|(name, _)| why_not(&request.fields, name, about.trusted).is_none()) {
         raw_field(out, name, value);
     }
     match request.body {
@@ -63,10 +76,8 @@ pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'
         field(out, "Connection", b"TE");
         field(out, "TE", b"trailers");
     }
-    field(out, "X-Forwarded-For", about.client.to_canonical().to_string().as_bytes());
-    field(out, "X-Forwarded-Proto", b"http");
-    field(out, "X-Forwarded-Host", request.host.raw.as_bytes());
-    field(out, "X-Forwarded-Port", about.port.to_string().as_bytes());
+    let Provenance { client: peer, port, trusted, https: tls, .. } = *about;
+    forwarded::write(out, &request.fields, &Here { peer, port, tls, host: &request.host.raw, trusted });
     field(out, "X-Request-ID", about.id.as_bytes());
     field(out, "X-Request-Start", about.at.0.to_string().as_bytes());
     out.put_slice(b"\r\n");
@@ -91,9 +102,19 @@ impl Ending {
     }
 }
 
+/// What we say in an answer beside the instance.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Added<'a> {
+    /// Who answered, where the host config wants that told.
+    pub release: Option<&'a Target>,
+    /// Seconds of Strict-Transport-Security, unless the instance says its own.
+    pub hsts: Option<u64>,
+}
+
 /// Writes the head of the final answer for the client.
-pub fn write_answer(out: &mut BytesMut, request: &Request, response: &Response, ending: Ending, release: Option<&Target>) {
+pub fn write_answer(out: &mut BytesMut, request: &Request, response: &Response, ending: Ending, added: Added<'_>) {
     status_line(out, response);
+    let Added { release, hsts } = added;
     let own: &[&str] = if release.is_some() { &["x-paas-commit", "x-paas-release"] } else { &[] };
     let passing = response.fields.iter().filter(|(name, _)| passes(&response.fields, name) && !is_one_of(name, own));
     for (name, value) in passing {
@@ -110,6 +131,9 @@ pub fn write_answer(out: &mut BytesMut, request: &Request, response: &Response, 
             field(out, "X-Paas-Commit", commit.as_str().as_bytes());
         }
         field(out, "X-Paas-Release", target.release.to_string().as_bytes());
+    }
+    if let Some(seconds) = hsts.filter(|_| response.fields.first(HSTS).is_none()) {
+        field(out, HSTS, format!("max-age={seconds}").as_bytes());
     }
     connection(out, request, ending.close);
     out.put_slice(b"\r\n");
@@ -144,7 +168,7 @@ pub fn connection(out: &mut BytesMut, request: &Request, close: bool) {
     }
 }
 
-/// The client's own request id if it looks like one (Heroku's rule: 20 to 128 of a plain alphabet).
+/// The request's id if it looks like one (Heroku's rule: 20 to 128 of a plain alphabet). Only that of a trusted proxy is to be used.
 pub fn given_id(request: &Request) -> Option<&str> {
     let id = std::str::from_utf8(request.fields.first("x-request-id")?).ok()?;
     let plain = id.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
@@ -175,12 +199,29 @@ fn passes(fields: &Fields, name: &[u8]) -> bool {
     !is_one_of(name, &HOP_BY_HOP) && !fields.list("connection").any(|named| named.eq_ignore_ascii_case(name))
 }
 
+/// Why a field of the client does not go on to the instance as it is. None: it does.
+pub fn why_not(fields: &Fields, name: &[u8], trusted: bool) -> Option<&'static str> {
+    if !passes(fields, name) {
+        return Some("belongs to one connection only");
+    }
+    if is_forgeable(name) {
+        return Some("a client could forge it");
+    }
+    // No proxy writes a claim with underscores, so none overwrites it.
+    let believed = trusted && !name.contains(&b'_');
+    let claims = !believed && CLAIMS.iter().any(|claim| is_dashed(name, claim));
+    claims.then_some("a client could forge it; a trusted proxy may say it")
+}
+
 /// Also framing and hop-by-hop names in that spelling. Underscores count as dashes: CGI-like servers make one variable of both spellings.
 fn is_forgeable(name: &[u8]) -> bool {
+    FORGEABLE.iter().chain(&HOP_BY_HOP).any(|known| is_dashed(name, known))
+        || name.get(..12).is_some_and(|begin| is_dashed(begin, "x-forwarded-"))
+}
+
+fn is_dashed(name: &[u8], known: &str) -> bool {
     let dashed = |b: &u8| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() };
-    let is = |known: &str| known.len() == name.len() && known.bytes().zip(name.iter().map(dashed)).all(|(a, b)| a == b);
-    FORGEABLE.iter().chain(&HOP_BY_HOP).any(|known| is(known))
-        || (name.len() > 12 && b"x-forwarded-".iter().copied().eq(name[..12].iter().map(dashed)))
+    known.len() == name.len() && known.bytes().zip(name.iter().map(dashed)).all(|(a, b)| a == b)
 }
 
 fn is_one_of(name: &[u8], known: &[&str]) -> bool {

@@ -17,6 +17,10 @@ pub const INTERIM_ANSWERS: u32 = 16;
 
 /// From the first byte of a request to the end of its head.
 pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A TLS handshake, from the accepted connection to its end, and the preface of HTTP/2 after it. Tests of this room wait less.
+pub const HANDSHAKE_TIME: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(10) };
+/// The records up to the end of a ClientHello. With keys against quantum computers it has some 2 KiB; rustls itself takes no more than this.
+pub const HELLO_BYTES: usize = 64 * 1024;
 /// A client connection without a request.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
 /// A request body, or an answer that the client does not read, without one byte of progress.
@@ -67,6 +71,26 @@ pub const FOLLOWED_TIME: Duration = Duration::from_secs(2);
 
 /// For the last access lines and counts after that; a daemon that does not read them in time misses them.
 pub const LAST_WORDS_TIME: Duration = Duration::from_millis(500);
+
+/// Streams of one HTTP/2 connection at the same time: what browsers expect (RFC 9113 §6.5.2 recommends no less than 100).
+pub const H2_STREAMS: u32 = 100;
+/// What a client may send ahead on one stream, and on all streams of a connection: what one connection can make us hold.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Of one stream's answer, what may wait for its connection.
+pub const H2_BUFFERED_BYTES: usize = 64 * 1024;
+/// Streams of one connection that we reset because the client broke a rule; more are an attack (MadeYouReset).
+pub const H2_LOCAL_RESETS: usize = 64;
+/// Frames that bring nothing are counted over this time.
+pub const H2_WINDOW: Duration = Duration::from_secs(10);
+/// Streams that the client resets in that time. A browser that leaves a page drops some dozens at once.
+pub const H2_RESETS: u32 = 400;
+/// PING, SETTINGS, PRIORITY, unknown and empty DATA frames in that time.
+pub const H2_EMPTY_FRAMES: u32 = 2000;
+/// WINDOW_UPDATE frames in that time, beside those for what was sent.
+pub const H2_WINDOW_UPDATES: u32 = 10_000;
+/// After the last stream of a connection that was told to go: how long the client may take to close it.
+pub const H2_GOODBYE_TIME: Duration = Duration::from_secs(1);
 
 /// How much of the next requests is read while one is answered.
 pub const READ_AHEAD_BYTES: usize = 16 * 1024;

@@ -19,11 +19,25 @@ use super::dial::DialMaker;
 use super::limits::{CLOSE_TIME, SHUTDOWN_TIME};
 use super::pool::Pool;
 use super::serve;
+use super::tls;
 use super::worker::{Ids, Shared, Stage, Worker, reached};
+
+/// What clients speak on a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    Tls,
+}
+
+/// A connection that was accepted.
+struct Arrival {
+    stream: TcpStream,
+    kind: Kind,
+}
 
 /// A worker as the acceptor sees it.
 pub struct Seat {
-    inbox: mpsc::UnboundedSender<TcpStream>,
+    inbox: mpsc::UnboundedSender<Arrival>,
     open: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
@@ -44,7 +58,7 @@ pub fn seat_workers(count: usize, shared: &Arc<Shared>, dial: &DialMaker) -> io:
 
 /// Accepts until it is told to stop, then lets the workers finish. `ready` is called right before connections are taken.
 pub async fn accept(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Kind)>,
     seats: Vec<Seat>,
     shared: &Shared,
     ready: Box<dyn FnOnce() -> io::Result<()> + Send>,
@@ -54,34 +68,35 @@ pub async fn accept(
         finish(seats, shared, &mut stop).await;
         return Err(error);
     }
-    let (sender, mut accepted) = mpsc::channel(1);
+    // Each listener holds a place while it waits, so there must be one for each: an idle one must not keep the others waiting.
+    let (sender, mut accepted) = mpsc::channel(listeners.len().max(1));
     let mut tasks = tokio::task::JoinSet::new();
-    for listener in listeners {
+    for (listener, kind) in listeners {
         listener.set_nonblocking(true)?;
-        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, sender.clone()));
+        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, kind, sender.clone()));
     }
     loop {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop != Stop::Serve) => break,
-            Some(stream) = accepted.recv() => give(&seats, stream),
+            Some(arrival) = accepted.recv() => give(&seats, arrival),
         }
     }
     // Dropping the tasks closes our copies of the listening sockets; the kernel's queue lives on in whoever else holds one.
     tasks.shutdown().await;
-    while let Ok(stream) = accepted.try_recv() {
-        give(&seats, stream);
+    while let Ok(arrival) = accepted.try_recv() {
+        give(&seats, arrival);
     }
     finish(seats, shared, &mut stop).await;
     Ok(())
 }
 
-async fn accept_from(listener: tokio::net::TcpListener, to: mpsc::Sender<TcpStream>) {
+async fn accept_from(listener: tokio::net::TcpListener, kind: Kind, to: mpsc::Sender<Arrival>) {
     loop {
         // The place is taken first: a connection that was accepted is never dropped by a shutdown.
         let Ok(place) = to.reserve().await else { return };
         match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => place.send(stream),
+            Ok(stream) => place.send(Arrival { stream, kind }),
             Err(error) => {
                 // Out of descriptors, or a client that left at once; the first needs a moment, the second does no harm.
                 tracing::warn!(%error, "accepting a connection");
@@ -91,10 +106,10 @@ async fn accept_from(listener: tokio::net::TcpListener, to: mpsc::Sender<TcpStre
     }
 }
 
-fn give(seats: &[Seat], stream: TcpStream) {
+fn give(seats: &[Seat], arrival: Arrival) {
     let Some(seat) = seats.iter().min_by_key(|s| s.open.load(Ordering::Relaxed)) else { return };
     seat.open.fetch_add(1, Ordering::Relaxed);
-    if seat.inbox.send(stream).is_err() {
+    if seat.inbox.send(arrival).is_err() {
         tracing::error!("a worker is gone; its connection is dropped");
     }
 }
@@ -131,7 +146,7 @@ async fn none_open(seats: &[Seat]) {
     }
 }
 
-fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<TcpStream>, open: &Arc<AtomicUsize>) {
+fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<Arrival>, open: &Arc<AtomicUsize>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs only an epoll descriptor, at start");
     let local = LocalSet::new();
     local.block_on(&runtime, async {
@@ -143,7 +158,7 @@ fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<T
             tokio::select! {
                 biased;
                 () = reached(&mut stages, Stage::Over) => return,
-                Some(stream) = inbox.recv() => welcome(&worker, stream, open),
+                Some(arrival) = inbox.recv() => welcome(&worker, arrival, open),
                 _ = news.changed() => worker.pool.sweep(),
                 _ = sweep.tick() => worker.pool.sweep(),
             }
@@ -152,7 +167,7 @@ fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<T
 }
 
 /// Counts the connection out when it ends, however it ends.
-struct Guest(Arc<AtomicUsize>);
+pub struct Guest(Arc<AtomicUsize>);
 
 impl Drop for Guest {
     fn drop(&mut self) {
@@ -160,15 +175,23 @@ impl Drop for Guest {
     }
 }
 
-fn welcome(worker: &Rc<Worker>, stream: TcpStream, open: &Arc<AtomicUsize>) {
+fn welcome(worker: &Rc<Worker>, Arrival { stream, kind }: Arrival, open: &Arc<AtomicUsize>) {
     let guest = Guest(Arc::clone(open));
-    // A client that left before it was looked at has no address any more.
-    if let Ok(client) = tokio::net::TcpStream::from_std(stream).and_then(Client::new) {
-        let worker = Rc::clone(worker);
-        tokio::task::spawn_local(async move {
-            let _guest = guest;
-            serve::connection(&worker, client).await;
-        });
+    let worker = Rc::clone(worker);
+    let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+    match kind {
+        // A client that left before it was looked at has no address any more.
+        Kind::Plain => {
+            let Ok(client) = Client::plain(stream) else { return };
+            tokio::task::spawn_local(async move {
+                let _guest = guest;
+                serve::connection(&worker, client).await;
+            });
+        }
+        Kind::Tls => {
+            let guest = Rc::new(guest);
+            tokio::task::spawn_local(async move { tls::connection(&worker, stream, &guest).await });
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! 1. *Read*: bytes up to the end of the head, within a time and a size (`h1/head.rs`).
 //! 2. *Judge*: one reading of target, Host, framing, Expect and Upgrade, or 400 and the end of the connection (`h1/request.rs`).
 //! 3. *Route and claim*: host → route → the target with the least in flight; count in, then look whether it drains (`worker.rs`,
-//!    `routes.rs`, `target.rs`). A route may also redirect, or hold the request until a later snapshot.
+//!    `routes.rs`, `rules.rs`, `target.rs`). A route may also redirect, or hold the request until a later snapshot.
 //! 4. *Connect*: an idle connection that still lives, else a new one from the dialer (`pool.rs`).
 //! 5. *Send*: the head rewritten (`headers.rs`), the body framed anew, while the answer may already come (`upload.rs`).
 //! 6. *Answer*: interim answers, head, body, trailers (`answer.rs`); or the tunnel after a 101 (`tunnel.rs`); or a page of ours
@@ -17,7 +17,7 @@
 //! 7. *Account*: count out, tally, one access line (`access.rs`).
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ mod serve; // one connection, one request
 mod worker; // what a worker has at hand; placing a request
 
 mod routes; // host → route
+mod rules; // and what it says
 mod target; // claim and drain
 
 mod forward; // attempts and retries
@@ -38,6 +39,10 @@ mod forward; // attempts and retries
 mod answer;
 mod conn;
 pub mod dial;
+mod h2;
+mod passthrough;
+mod tls;
+
 mod frames; // boundaries of WebSocket frames
 mod pool;
 mod tunnel;
@@ -45,9 +50,12 @@ mod upload;
 
 mod error;
 mod h1;
+mod forwarded; // where a request came from
 mod headers;
 mod limits;
 mod pages;
+
+pub mod explain; // what would happen to a request
 
 mod access;
 mod control; // the daemon's connection
@@ -72,6 +80,8 @@ pub enum Stop {
 pub struct ProxyRun {
     /// Bound and listening.
     pub listeners: Vec<TcpListener>,
+    /// The same for TLS.
+    pub tls_listeners: Vec<TcpListener>,
     /// The daemon's socket; it need not be there yet.
     pub control_socket: PathBuf,
     pub dial: DialMaker,
@@ -93,19 +103,22 @@ pub struct ProxyRun {
 
 /// Serves until the shutdown. Blocks; makes its own runtimes and threads. Errors: a runtime, thread or listener that can't be set up.
 pub fn run(run: ProxyRun) -> io::Result<()> {
-    let shared = Arc::new(worker::Shared::default());
-    let addresses = listen::addresses(&run.listeners);
-    let control = control::Control::new(Arc::clone(&shared), run.control_socket, addresses, run.keep);
+    let (plain, by_tls) = (listen::addresses(&run.listeners), listen::addresses(&run.tls_listeners));
+    let https_port = by_tls.first().map(SocketAddr::port);
+    let shared = Arc::new(worker::Shared { https_port, ..worker::Shared::default() });
+    let control = control::Control::new(Arc::clone(&shared), run.control_socket, (plain, by_tls), run.keep);
     let steering = steer(control, run.restored)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if run.workers == 0 { cores } else { run.workers };
     let seats = listen::seat_workers(workers, &shared, &run.dial)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    let tls = run.tls_listeners.into_iter().map(|listener| (listener, listen::Kind::Tls));
+    let listeners = run.listeners.into_iter().map(|listener| (listener, listen::Kind::Plain)).chain(tls).collect();
     let served = runtime.block_on(async {
         if run.in_step {
             control::followed(&shared).await;
         }
-        listen::accept(run.listeners, seats, &shared, run.ready, run.stop).await
+        listen::accept(listeners, seats, &shared, run.ready, run.stop).await
     });
     shared.stage.send_replace(worker::Stage::Over);
     if steering.join().is_err() {

@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::h1::head::Fields;
+use super::headers::HSTS;
 
 /// One answer of our own.
 #[derive(Debug)]
@@ -12,7 +13,12 @@ pub struct Page<'a> {
     pub json: bool,
     /// To HEAD: the same head, no body.
     pub head_only: bool,
-    pub retry_after: bool,
+    /// Seconds.
+    pub retry_after: Option<u32>,
+    /// Seconds of Strict-Transport-Security.
+    pub hsts: Option<u64>,
+    /// An app's own words for its maintenance, as plain text; empty: ours.
+    pub maintenance: Option<String>,
     /// Without it the connection goes on.
     pub close: bool,
     /// HTTP/1.0 must be told that the connection goes on.
@@ -25,15 +31,23 @@ impl Page<'_> {
     /// Writes head and body; gives the length of the body.
     pub fn write(&self, out: &mut BytesMut) -> u64 {
         let (reason, title, text) = words(self.status);
-        let body = if self.json { self.as_json(title, text) } else { self.as_html(title, text) };
+        let (title, text) = match self.maintenance.as_deref() {
+            None => (title, text),
+            Some("") => ("Maintenance", "This site is being worked on. Please try again later."),
+            Some(own) => ("Maintenance", own),
+        };
+        let body = if self.json { self.as_json(title, text) } else { self.as_html(title, &escaped(text)) };
         let kind = if self.json { "application/json" } else { "text/html; charset=utf-8" };
         let mut head = format!("HTTP/1.1 {} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", self.status, body.len());
         head.push_str(&format!("Cache-Control: no-store\r\nX-Request-ID: {}\r\n", self.request_id));
         if let Some(location) = &self.location {
             head.push_str(&format!("Location: {location}\r\n"));
         }
-        if self.retry_after {
-            head.push_str("Retry-After: 1\r\n");
+        if let Some(seconds) = self.retry_after {
+            head.push_str(&format!("Retry-After: {seconds}\r\n"));
+        }
+        if let Some(seconds) = self.hsts {
+            head.push_str(&format!("{HSTS}: max-age={seconds}\r\n"));
         }
         if self.status == 405 {
             head.push_str("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
@@ -67,6 +81,22 @@ impl Page<'_> {
     }
 }
 
+/// Plain text as HTML.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// Reason phrase, title and sentence per status.
 fn words(status: u16) -> (&'static str, &'static str, &'static str) {
     match status {
@@ -75,7 +105,9 @@ fn words(status: u16) -> (&'static str, &'static str, &'static str) {
         404 => ("Not Found", "Not found", "There is nothing at this address."),
         405 => ("Method Not Allowed", "Method not allowed", "This method is not allowed here."),
         408 => ("Request Timeout", "Request timeout", "The request did not arrive in time."),
+        413 => ("Content Too Large", "Too large", "The body of the request is larger than this site takes."),
         417 => ("Expectation Failed", "Expectation failed", "The request expects something that can't be met."),
+        421 => ("Misdirected Request", "Wrong connection", "This connection was made for another host name."),
         431 => ("Request Header Fields Too Large", "Request too large", "The header of the request is too large."),
         502 => ("Bad Gateway", "Bad gateway", "The app did not give a proper answer."),
         503 => ("Service Unavailable", "Service unavailable", "The app is not available right now. Please try again soon."),

@@ -5,23 +5,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::target::{Claim, Target};
-use crate::names::{AppName, Hostname, InstanceId};
-use crate::wire::proxy::{self as wire, Snapshot};
+use tokio_rustls::rustls::ServerConfig;
 
-#[derive(Debug, Default)]
+use super::target::{Claim, Target};
+use super::tls::{self, certs::Certs};
+use crate::base::cidr::Cidr;
+use crate::names::{AppName, Hostname, InstanceId};
+use crate::wire::proxy::{self as wire, Rules, Snapshot};
+
+#[derive(Debug)]
 pub struct Table {
     /// None until the first snapshot is active.
     pub version: Option<u64>,
     pub commit_header: bool,
+    /// Proxies in front of us.
+    pub trusted: Vec<Cidr>,
     routes: HashMap<Hostname, Arc<Route>>,
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
+    pub certs: Arc<Certs>,
+    /// For new TLS connections; shows `certs`.
+    pub tls: Arc<ServerConfig>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let certs: Arc<Certs> = Arc::default();
+        let tls = tls::config::server(Arc::clone(&certs) as _);
+        let (routes, targets) = (HashMap::new(), BTreeMap::new());
+        Self { version: None, commit_header: false, trusted: Vec::new(), routes, targets, certs, tls }
+    }
 }
 
 #[derive(Debug)]
 pub struct Route {
     pub app: AppName,
+    pub rules: Rules,
     pub action: Action,
+    /// TLS connections for this host go to the instance undecrypted, so the app has nothing to say over plain HTTP.
+    pub passthrough: bool,
     /// Where the search for the least loaded target begins, so that ties go round.
     next: AtomicUsize,
 }
@@ -69,12 +90,27 @@ impl Table {
         let draining: Vec<InstanceId> = snapshot.targets.iter().filter(|t| t.drain.is_some()).map(|t| t.id).collect();
         let mut routes = HashMap::with_capacity(snapshot.routes.len());
         for route in &snapshot.routes {
-            let built = Route { app: route.app.clone(), action: action(route, &targets, &draining)?, next: AtomicUsize::new(0) };
+            let action = action(route, &targets, &draining)?;
+            // A redirect is our own answer.
+            let passthrough = route.rules.passthrough && !matches!(action, Action::Redirect(_));
+            let (app, rules) = (route.app.clone(), route.rules.clone());
+            let built = Route { app, rules, action, passthrough, next: AtomicUsize::new(0) };
             if routes.insert(route.host.clone(), Arc::new(built)).is_some() {
                 return Err(BadSnapshot::HostTwice(route.host.clone()));
             }
         }
-        Ok(Self { version: Some(snapshot.version), commit_header: snapshot.commit_header, routes, targets })
+        let front = &snapshot.front;
+        let certs = Arc::new(Certs::build(front, &before.certs));
+        let tls = tls::config::server(Arc::clone(&certs) as _);
+        Ok(Self {
+            version: Some(snapshot.version),
+            commit_header: snapshot.commit_header,
+            trusted: front.trusted.clone(),
+            routes,
+            targets,
+            certs,
+            tls,
+        })
     }
 
     pub fn route(&self, host: &Hostname) -> Option<&Arc<Route>> {

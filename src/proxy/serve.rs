@@ -2,18 +2,19 @@
 
 use std::cell::Cell;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::access::Record;
 use super::conn::Client;
 use super::error::ProxyError;
 use super::forward::{After, Forward};
+use super::forwarded::Origin;
 use super::h1::head::HeadScan;
 use super::h1::request::Request;
 use super::headers::given_id;
 use super::limits::{HEAD_BYTES, HEAD_TIME, IDLE_TIME, LAST_CALL, STALL_TIME};
 use super::pages::{Page, wants_json};
+use super::rules::location;
 use super::target::Claim;
 use super::upload::gone;
 use super::worker::{Placement, Stage, Worker, reached};
@@ -33,6 +34,18 @@ pub async fn connection(worker: &Worker, mut client: Client) {
             Some(After::Linger) => return client.linger().await,
             None => return,
         }
+    }
+}
+
+/// Serves one request that is a stream of its own: its head is there already.
+pub async fn stream(worker: &Worker, mut client: Client) {
+    let after = match next_request(worker, &mut client).await {
+        Ok(Some(request)) => exchange(worker, &mut client, &request).await,
+        Ok(None) => None,
+        Err(error) => refuse(worker, &mut client, error).await,
+    };
+    if after.is_none() {
+        client.writer.cut_off();
     }
 }
 
@@ -82,15 +95,17 @@ fn scan_from(scan: &mut HeadScan, buf: &[u8], begun: bool) -> Result<Option<usiz
 
 /// Phases 3 to 7 for one request. None: the connection is to be cut off.
 async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Option<After> {
-    let id = given_id(request).map_or_else(|| worker.ids.make(), str::to_owned);
-    let record = Record::new(client.peer.ip(), id, Some(request));
+    let origin = worker.shared.origin(&request.fields, client.peer.ip(), client.secure.is_some());
+    let given = given_id(request).filter(|_| origin.trusted);
+    let id = given.map_or_else(|| worker.ids.make(), str::to_owned);
+    let record = Record::new(origin, id, Some(request));
     let result = answer(worker, client, request, &record).await;
     let error = result.as_ref().err().map(ToString::to_string);
     let after = match result {
         Ok(after) => Some(after),
         Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), &error, &record).await,
         Err(_) => {
-            cut_off(client);
+            client.writer.cut_off();
             None
         }
     };
@@ -100,28 +115,40 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
 
 async fn answer(worker: &Worker, client: &mut Client, request: &Request, record: &Record) -> Result<After, ProxyError> {
     let host = request.host.name.as_ref().ok_or(ProxyError::UnknownHost)?;
+    if client.secure.as_ref().is_some_and(|secure| secure.is_misdirected(host)) {
+        return Err(ProxyError::Misdirected);
+    }
     match admit(worker, client, host, record).await? {
         Admitted::Forward { claim, commit_header } => {
             Forward { worker, client, request, host, record, commit_header }.run(claim).await
         }
-        Admitted::Redirect(to) => Ok(redirect(client, request, &to, record).await),
+        Admitted::Redirect(to) => {
+            let location = location(record.asked.https, &to, request.host.port, request.target());
+            Ok(redirect(client, request, location, record).await)
+        }
+        Admitted::Secure(port) => Ok(redirect(client, request, location(true, host, Some(port), request.target()), record).await),
     }
 }
 
-enum Admitted {
-    Forward { claim: Claim, commit_header: bool },
+pub enum Admitted {
+    Forward {
+        claim: Claim,
+        commit_header: bool,
+    },
     Redirect(Hostname),
+    /// To the same host by TLS, at this port.
+    Secure(u16),
 }
 
 /// Phase 3: route and claim; waits while the route holds.
-async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
+pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
     // Subscribed before the first look, so that no snapshot is missed in between.
     let mut news = worker.shared.news.subscribe();
     let mut stages = worker.shared.stage.subscribe();
     let (begun, no_progress) = (Instant::now(), Cell::new(0));
     let mut held = false;
     loop {
-        let limit = match worker.shared.place(host, &[], record) {
+        let (limit, too_long) = match worker.shared.place(host, &[], record) {
             Placement::Forward { claim, commit_header } => {
                 if held {
                     claim.target().tally.held();
@@ -129,15 +156,20 @@ async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &R
                 return Ok(Admitted::Forward { claim, commit_header });
             }
             Placement::Redirect(to) => return Ok(Admitted::Redirect(to)),
+            Placement::Secure(port) => return Ok(Admitted::Secure(port)),
+            Placement::Passthrough => return Err(ProxyError::Misdirected),
+            Placement::TooLarge(limit) => return Err(ProxyError::TooLarge(limit)),
+            Placement::Maintenance(hold) if hold.is_zero() => return Err(ProxyError::Maintenance),
             Placement::Nothing => return Err(ProxyError::NoInstance),
             Placement::UnknownHost => return Err(ProxyError::UnknownHost),
             Placement::NotReady => return Err(ProxyError::NotReady),
-            Placement::Hold(limit) => limit,
+            Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit)),
+            Placement::Maintenance(hold) => (hold, ProxyError::Maintenance),
         };
         held = true;
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
-            () = sleep(limit.saturating_sub(begun.elapsed())) => Err(ProxyError::HeldTooLong(limit)),
+            () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),
             () = gone(&mut client.reader, &no_progress) => Err(ProxyError::ClientGone),
             () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
         };
@@ -146,17 +178,15 @@ async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &R
     }
 }
 
-async fn redirect(client: &mut Client, request: &Request, to: &Hostname, record: &Record) -> After {
-    let port = request.host.port.filter(|p| *p != 80).map(|p| format!(":{p}")).unwrap_or_default();
-    let target = String::from_utf8_lossy(request.target());
-    let path = if target.starts_with('/') { target } else { "/".into() };
-    let page = Page { status: 308, location: Some(format!("http://{to}{port}{path}")), ..page_of(Some(request), record) };
+async fn redirect(client: &mut Client, request: &Request, location: String, record: &Record) -> After {
+    let page = Page { status: 308, location: Some(location), ..page_of(Some(request), record) };
     send(client, page, record).await.unwrap_or(After::Close)
 }
 
 /// A request whose head was not accepted: said so, and the connection is over, as no one knows where the next request would begin.
 async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Option<After> {
-    let record = Record::new(client.peer.ip(), worker.ids.make(), None);
+    let origin = Origin { client: client.peer.ip().to_canonical(), trusted: false, https: false };
+    let record = Record::new(origin, worker.ids.make(), None);
     let after = own_answer(worker, client, None, &error, &record).await;
     worker.shared.access.push(record.into_line(Some(error.to_string())));
     after
@@ -174,7 +204,8 @@ async fn own_answer(
     let base = page_of(request, record);
     // A body that broke its framing leaves no next request to find; neither does the end of the process.
     let close = base.close || matches!(status, 400 | 408) || worker.stage() != Stage::Open || record.bytes_in.get() > 0;
-    let page = Page { status, close, retry_after: error.retry_after(), ..base };
+    let maintenance = matches!(error, ProxyError::Maintenance).then(|| record.message());
+    let page = Page { status, close, retry_after: error.retry_after(), maintenance, ..base };
     send(client, page, record).await
 }
 
@@ -184,7 +215,9 @@ fn page_of<'a>(request: Option<&Request>, record: &'a Record) -> Page<'a> {
         request_id: &record.id,
         json: request.is_some_and(|r| wants_json(&r.fields)),
         head_only: request.is_some_and(Request::is_head),
-        retry_after: false,
+        retry_after: None,
+        hsts: record.hsts(),
+        maintenance: None,
         // With a body on its way the connection could only go on by reading all of it.
         close: request.is_none_or(|r| !r.keep_alive || r.has_body()),
         say_keep_alive: request.is_some_and(|r| !r.http11),
@@ -201,11 +234,4 @@ async fn send(client: &mut Client, page: Page<'_>, record: &Record) -> Option<Af
         Ok(Ok(())) => Some(After::Keep),
         _ => None,
     }
-}
-
-/// An answer that broke off must not look whole: where the end of the connection is the end of the body, only a reset says it.
-fn cut_off(client: &Client) {
-    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    // Without it the client may take a cut body for a whole one in HTTP/1.0 only; nothing more can be done.
-    let _ = setsockopt(client.writer.socket(), sockopt::Linger, &at_once);
 }

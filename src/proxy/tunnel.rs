@@ -8,7 +8,6 @@ use super::access::Record;
 use super::conn::{Client, Reader, Upstream, Writer};
 use super::forward::cut;
 use super::frames::Frames;
-use super::h1::request::Request;
 use super::limits::{CLOSE_TIME, HALF_TUNNEL_TIME};
 use super::target::{Claim, End};
 use super::worker::{Stage, Worker, reached};
@@ -26,16 +25,15 @@ struct Lane<'a> {
     bytes: &'a std::cell::Cell<u64>,
 }
 
-/// Carries bytes until both sides ended, or closes the tunnel at the end of the drain budget; gives which of the two.
+/// `websocket`: the bytes are its frames. Carries bytes until both sides ended, or closes the tunnel at the end of the drain budget; gives which of the two.
 pub async fn tunnel(
     worker: &Worker,
     client: &mut Client,
     upstream: &mut Upstream,
     claim: &Claim,
-    request: &Request,
+    websocket: bool,
     record: &Record,
 ) -> End {
-    let websocket = request.upgrade.as_deref() == Some("websocket");
     let mut up = Lane { from: &mut client.reader, to: &mut upstream.writer, frames: Frames::default(), bytes: &record.bytes_in };
     let mut down =
         Lane { from: &mut upstream.reader, to: &mut client.writer, frames: Frames::default(), bytes: &record.bytes_out };

@@ -57,9 +57,14 @@ async fn send(
     flow: &Flow,
     record: &Record,
 ) -> Result<(), Option<ProxyError>> {
+    let limit = record.max_body();
     loop {
         let moved = body.transfer(&mut from.buf, &mut to.out, framing).map_err(|e| Some(ProxyError::BadBody(e)))?;
         record.bytes_in.set(record.bytes_in.get() + moved);
+        // Before it is written: nothing beyond the limit reaches the instance, and the request has no end for it.
+        if let Some(limit) = limit.filter(|limit| record.bytes_in.get() > *limit) {
+            return Err(Some(ProxyError::TooLarge(limit)));
+        }
         flow.uploaded.set(body.is_done());
         to.flush().await.map_err(|_| None)?;
         flow.given_at.set(Instant::now());
@@ -77,6 +82,9 @@ async fn send(
 /// Waits until the client is gone, reading a little ahead. A client that only ended its side still gets an answer that comes or flows soon:
 /// it can't be told from one that closed (both send FIN), so it is given up after a moment without progress. Cancel-safe: yes.
 pub async fn gone(from: &mut Reader, progress: &Cell<u64>) {
+    if let Some(stream) = from.stream() {
+        return stream.reset().await;
+    }
     while !from.ended {
         if from.buf.len() >= READ_AHEAD_BYTES {
             pending::<()>().await;

@@ -7,8 +7,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::access::{Queue, Record};
+use super::forwarded::Origin;
+use super::h1::head::Fields;
 use super::pool::Pool;
-use super::routes::{Action, Choice, Table};
+use super::routes::{Choice, Table};
+use super::rules::Step;
 use super::target::Claim;
 use crate::names::{Hostname, InstanceId};
 
@@ -34,6 +37,8 @@ pub struct Shared {
     /// The daemon has this process among those that it tells of every change, or is not there to ask.
     pub followed: watch::Sender<bool>,
     pub access: Queue,
+    /// The port that clients reach by https; None if there is none.
+    pub https_port: Option<u16>,
 }
 
 impl Default for Shared {
@@ -44,6 +49,7 @@ impl Default for Shared {
             stage: watch::Sender::new(Stage::Open),
             followed: watch::Sender::new(false),
             access: Queue::default(),
+            https_port: None,
         }
     }
 }
@@ -56,6 +62,14 @@ pub enum Placement {
         commit_header: bool,
     },
     Redirect(Hostname),
+    /// To the same host by TLS, at this port.
+    Secure(u16),
+    /// The page of the app's maintenance, after waiting so long for its end.
+    Maintenance(std::time::Duration),
+    /// The body is larger than this.
+    TooLarge(u64),
+    /// The app ends TLS itself, and this request did not come that way.
+    Passthrough,
     Hold(std::time::Duration),
     /// No instance (that was not tried yet).
     Nothing,
@@ -64,18 +78,28 @@ pub enum Placement {
 }
 
 impl Shared {
+    /// Where a request came from, after what trusted proxies say.
+    pub fn origin(&self, fields: &Fields, peer: std::net::IpAddr, tls: bool) -> Origin {
+        Origin::of(fields, peer, tls, &self.table.load().trusted)
+    }
+
     /// Looks the host up and claims a target. Looks again when the chosen target has begun to drain, as the table without it is published first.
     pub fn place(&self, host: &Hostname, tried: &[InstanceId], record: &Record) -> Placement {
         loop {
             let table = self.table.load();
-            let Some(route) = table.route(host) else {
+            let Some((route, step)) = table.decide(host, record.asked, self.https_port) else {
                 return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
             };
             record.app.replace(Some(route.app.clone()));
-            let targets = match &route.action {
-                Action::Forward(targets) => targets,
-                Action::Redirect(to) => return Placement::Redirect(to.clone()),
-                Action::Hold(limit) => return Placement::Hold(*limit),
+            record.route.replace(Some(Arc::clone(route)));
+            let targets = match step {
+                Step::Forward(targets) => targets,
+                Step::Redirect(to) => return Placement::Redirect(to.clone()),
+                Step::Secure(port) => return Placement::Secure(port),
+                Step::Passthrough => return Placement::Passthrough,
+                Step::Maintenance(hold) => return Placement::Maintenance(hold),
+                Step::TooLarge(limit) => return Placement::TooLarge(limit),
+                Step::Hold(limit) => return Placement::Hold(limit),
             };
             match route.choose(targets, tried) {
                 Choice::Claimed(claim) => return Placement::Forward { claim, commit_header: table.commit_header },
@@ -95,6 +119,12 @@ pub struct Worker {
 impl Worker {
     pub fn stage(&self) -> Stage {
         *self.shared.stage.borrow()
+    }
+
+    /// Waits for the first snapshot: a TLS connection that comes before it could be shown nothing. Cancel-safe: yes.
+    pub async fn first_snapshot(&self) {
+        let mut news = self.shared.news.subscribe();
+        while self.shared.table.load().version.is_none() && news.changed().await.is_ok() {}
     }
 }
 

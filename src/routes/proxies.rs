@@ -38,6 +38,7 @@ struct Connected {
     activated: u64,
     drained: BTreeSet<InstanceId>,
     listening: Vec<SocketAddr>,
+    listening_tls: Vec<SocketAddr>,
 }
 
 #[derive(Default)]
@@ -76,13 +77,13 @@ impl Proxies {
     pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) {
         let (mut from, mut to) = tokio::io::split(Box::pin(stream));
         let hello = frame::read::<FromProxy>(&mut from, MESSAGE_LIMIT).await;
-        let Ok(Some(FromProxy::Hello { version: VERSION, generation, listening, pid, .. })) = hello else {
+        let Ok(Some(FromProxy::Hello { version: VERSION, generation, listening, listening_tls, pid, .. })) = hello else {
             tracing::warn!("a proxy did not say hello in a version we know; it is closed");
             return;
         };
         tracing::info!(pid, generation, "proxy connected");
         let (sender, mut outbox) = mpsc::unbounded_channel();
-        let id = self.enter(sender, generation.clone(), listening);
+        let id = self.enter(sender, generation.clone(), (listening, listening_tls));
         let sending = async {
             while let Some(message) = outbox.recv().await {
                 if frame::write(&mut to, &message).await.is_err() {
@@ -102,7 +103,7 @@ impl Proxies {
         tracing::warn!(pid, generation, "proxy disconnected");
     }
 
-    fn enter(&self, to: mpsc::UnboundedSender<ToProxy>, generation: String, listening: Vec<SocketAddr>) -> u64 {
+    fn enter(&self, to: mpsc::UnboundedSender<ToProxy>, generation: String, at: (Vec<SocketAddr>, Vec<SocketAddr>)) -> u64 {
         let mut inner = self.lock();
         let id = inner.next_id;
         inner.next_id += 1;
@@ -111,7 +112,9 @@ impl Proxies {
             send(&to, ToProxy::Activate { version: current.version });
         }
         let drained = BTreeSet::new();
-        inner.connected.insert(id, Connected { to, generation, prepared: 0, rejected: None, activated: 0, drained, listening });
+        let (listening, listening_tls) = at;
+        let new = Connected { to, generation, prepared: 0, rejected: None, activated: 0, drained, listening, listening_tls };
+        inner.connected.insert(id, new);
         drop(inner);
         self.bump();
         id
@@ -235,6 +238,17 @@ impl Proxies {
     pub fn listening(&self) -> Vec<SocketAddr> {
         let all: BTreeSet<SocketAddr> = self.lock().connected.values().flat_map(|p| p.listening.iter().copied()).collect();
         all.into_iter().collect()
+    }
+
+    /// Where they are reached by TLS.
+    pub fn listening_tls(&self) -> Vec<SocketAddr> {
+        let all: BTreeSet<SocketAddr> = self.lock().connected.values().flat_map(|p| p.listening_tls.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
+    /// What a proxy that connects now is told.
+    pub fn current(&self) -> Option<Arc<Snapshot>> {
+        self.lock().current.clone()
     }
 
     /// The number of the snapshot that each connected proxy acts by.

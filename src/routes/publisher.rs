@@ -9,6 +9,8 @@ use tokio::sync::Mutex;
 use crate::base::crash::{self, Point};
 use crate::base::filesystem;
 use crate::config::HostConfig;
+use crate::manifest::HttpSpec;
+use crate::model::certificate::Certificate;
 use crate::model::deploy::Deploy;
 use crate::model::disk::STORE_FLOOR;
 use crate::model::release::{Config, Release};
@@ -16,6 +18,7 @@ use crate::names::InstanceId;
 use crate::routes::proxies::{Proxies, ProxyTrouble};
 use crate::routes::table::{self, AppView, InstanceView, Pending, View};
 use crate::store::{Commit, Store, StoreError};
+use crate::wire::proxy::{self as wire, Front};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -115,6 +118,7 @@ impl Publisher {
             live: live.to_vec(),
             retire: retire.to_vec(),
             domains: release.manifest.domains.clone(),
+            http: release.manifest.http.clone(),
         };
         table::apply(&mut view, &pending);
         let snapshot = Arc::new(table::snapshot(&view, version));
@@ -138,7 +142,12 @@ impl Publisher {
     async fn view(&self) -> Result<View, StoreError> {
         let mut apps = Vec::new();
         let instances = self.store.instances().await?;
+        let mut maintenances = self.store.maintenances().await?;
         for app in self.store.apps().await?.into_iter().filter(|a| !a.destroying) {
+            let http = match app.live {
+                Some(live) => self.store.release(app.id, live).await?.manifest.http,
+                None => HttpSpec::default(),
+            };
             let mut views = Vec::new();
             for row in instances.iter().filter(|i| i.app_id == app.id) {
                 let release = self.store.release(app.id, row.release).await?;
@@ -151,10 +160,38 @@ impl Publisher {
                     suspended: self.is_suspended(row.id),
                 });
             }
-            apps.push(AppView { app_id: app.id, name: app.name, held: app.held_by.is_some(), instances: views });
+            apps.push(AppView {
+                app_id: app.id,
+                name: app.name,
+                held: app.held_by.is_some(),
+                maintenance: maintenances.remove(&app.id),
+                http,
+                instances: views,
+            });
         }
         let mut domains = self.store.domains().await?;
         domains.retain(|d| apps.iter().any(|a| a.name == d.app));
-        Ok(View { apps, domains, base: self.config.domain.clone(), commit_header: self.config.proxy.commit_header })
+        let proxy = &self.config.proxy;
+        Ok(View {
+            apps,
+            domains,
+            base: self.config.domain.clone(),
+            commit_header: proxy.commit_header,
+            front: self.front().await?,
+        })
+    }
+
+    /// What holds for every client: certificates, trusted proxies.
+    async fn front(&self) -> Result<Front, StoreError> {
+        let shown = |certificate: Certificate| wire::Certificate {
+            names: certificate.hosts.iter().map(ToString::to_string).collect(),
+            chain: certificate.chain,
+            key: certificate.key,
+        };
+        Ok(Front {
+            certs: self.store.certificates().await?.into_iter().map(shown).collect(),
+            trusted: self.config.proxy.trusted_proxies.clone(),
+            ..Front::default()
+        })
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::manifest::{HttpSpec, Https};
 use crate::model::app::Domain;
 use crate::model::instance::{Instance, Wanted};
-use crate::names::{AppName, CommitSha, Hostname, InstanceId};
-use crate::wire::proxy::{Action, DrainBudget, Front, Route, Rules, Snapshot, Target};
+use crate::model::maintenance::Maintenance;
+use crate::names::{AppName, CommitSha, HostPattern, Hostname, InstanceId};
+use crate::wire::proxy::{self as wire, Action, DrainBudget, Front, Route, Rules, Snapshot, Target};
 
 /// How long a held request waits at most, whatever the deploy's own limits are.
 const HOLD_LIMIT: Duration = Duration::from_secs(60);
@@ -21,6 +23,10 @@ pub struct AppView {
     pub name: AppName,
     /// A deploy replaces instances that cannot run twice: requests wait.
     pub held: bool,
+    /// It is being worked on.
+    pub maintenance: Option<Maintenance>,
+    /// As the live release's manifest has it.
+    pub http: HttpSpec,
     pub instances: Vec<InstanceView>,
 }
 
@@ -43,6 +49,8 @@ pub struct View {
     /// Apps answer at `<app>.<domain>`; without one at `<app>.localhost`.
     pub base: Option<Hostname>,
     pub commit_header: bool,
+    /// Certificates, trusted proxies.
+    pub front: Front,
 }
 
 /// A commit point that has not been written yet: the view as it will be.
@@ -53,6 +61,7 @@ pub struct Pending {
     pub retire: Vec<InstanceId>,
     /// The domains of the new release's manifest.
     pub domains: Vec<Hostname>,
+    pub http: HttpSpec,
 }
 
 /// The host name under which an app answers without any domain of its own.
@@ -65,6 +74,7 @@ pub fn own_host(app: &AppName, base: Option<&Hostname>) -> Option<Hostname> {
 pub fn apply(view: &mut View, pending: &Pending) {
     let Some(app) = view.apps.iter_mut().find(|a| a.app_id == pending.app_id) else { return };
     app.held = false;
+    app.http = pending.http.clone();
     for instance in &mut app.instances {
         if pending.live.contains(&instance.row.id) {
             instance.row.wanted = Wanted::Live;
@@ -93,13 +103,14 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
         } else {
             Action::Forward { targets: serving }
         };
-        let rules = Rules::default();
         if let Some(host) = own_host(&app.name, view.base.as_ref()) {
-            own_routes.push(Route { host, app: app.name.clone(), action: action.clone(), rules: rules.clone() });
+            let rules = rules(app, &host, &view.front);
+            own_routes.push(Route { host, app: app.name.clone(), action: action.clone(), rules });
         }
         for domain in view.domains.iter().filter(|d| d.app == app.name) {
             let action = domain.redirect_to.clone().map_or(action.clone(), |to| Action::Redirect { to });
-            added_routes.push(Route { host: domain.host.clone(), app: app.name.clone(), action, rules: rules.clone() });
+            let rules = rules(app, &domain.host, &view.front);
+            added_routes.push(Route { host: domain.host.clone(), app: app.name.clone(), action, rules });
         }
         targets.extend(app.instances.iter().filter_map(|i| target(i, app.held)));
     }
@@ -107,7 +118,23 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
     let mut seen = BTreeSet::new();
     let mut routes: Vec<Route> = own_routes.into_iter().chain(added_routes).collect();
     routes.retain(|route| seen.insert(route.host.clone()));
-    Snapshot { version, routes, targets, commit_header: view.commit_header, front: Front::default() }
+    Snapshot { version, routes, targets, commit_header: view.commit_header, front: view.front.clone() }
+}
+
+/// What the app wants of requests for one of its host names.
+fn rules(app: &AppView, host: &Hostname, front: &Front) -> Rules {
+    let certified = || front.certs.iter().flat_map(|c| &c.names).any(|n| HostPattern::parse(n).is_ok_and(|n| n.covers(host)));
+    Rules {
+        https_redirect: match app.http.https {
+            Https::Redirect => true,
+            Https::Both => false,
+            Https::Auto => certified(),
+        },
+        hsts: app.http.hsts,
+        max_body: app.http.max_body,
+        maintenance: app.maintenance.as_ref().map(|m| wire::Maintenance { message: m.message.clone(), hold_ms: millis(m.hold) }),
+        ..Rules::default()
+    }
 }
 
 fn target(instance: &InstanceView, held: bool) -> Option<Target> {

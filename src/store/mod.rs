@@ -18,6 +18,7 @@ use crate::model::disk::STORE_FLOOR;
 mod alerts;
 mod apps;
 mod broken;
+mod certificates;
 mod config;
 mod counts;
 mod deploys;
@@ -28,6 +29,7 @@ mod events;
 mod history;
 mod instances;
 mod keys;
+mod maintenance;
 mod releases;
 mod row;
 mod seal;
@@ -56,12 +58,13 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "ended deploys", include_str!("migrations/0002_ended_deploys.sql")),
     (3, "ends of instances", include_str!("migrations/0003_ends_of_instances.sql")),
     (4, "alerts", include_str!("migrations/0004_alerts.sql")),
     (5, "counts", include_str!("migrations/0005_counts.sql")),
+    (6, "edge", include_str!("migrations/0006_edge.sql")),
 ];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {

@@ -12,6 +12,8 @@ use crate::model::instance::Wanted;
 use crate::model::release::{Config, Image, Status};
 use crate::names::{AppName, BranchName, CommitSha, ConfigKey, DeployId, Hostname, KeyId, KeyName, ProcessName, ReleaseNumber};
 
+mod edge;
+
 struct Fixture {
     _dir: tempfile::TempDir,
     store: Store,

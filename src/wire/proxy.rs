@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::cidr::Cidr;
 use crate::base::clock::UnixMillis;
+use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
 
 /// Raised when a message changes in a way that the other side must know.
@@ -18,7 +20,16 @@ pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 #[serde(deny_unknown_fields)]
 pub enum FromProxy {
     /// The first message of a connection. `generation` names this process; `active` is the snapshot version it serves.
-    Hello { version: u32, pid: u32, generation: String, active: Option<u64>, listening: Vec<SocketAddr> },
+    Hello {
+        version: u32,
+        pid: u32,
+        generation: String,
+        active: Option<u64>,
+        listening: Vec<SocketAddr>,
+        /// Where it ends TLS, or passes it on.
+        #[serde(default)]
+        listening_tls: Vec<SocketAddr>,
+    },
     /// The snapshot is valid and kept until Activate.
     Prepared { version: u64 },
     /// The snapshot is not valid, or Activate named one that is not prepared; the old one stays.
@@ -58,7 +69,27 @@ pub struct Snapshot {
 /// What holds for every connection of a client, whatever it asks for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Front {}
+pub struct Front {
+    /// Shown to clients that ask for one of their names by SNI: the exact name before a wildcard, ECDSA before others. One that can't be
+    /// read is left out by the proxy, which says so in its log: a bad one must not hold up the routes of others.
+    pub certs: Vec<Certificate>,
+    /// Shown where none of `certs` fits: self-signed, the same for the life of the installation. `names` is empty.
+    pub fallback: Option<Certificate>,
+    /// Proxies of our own in front: what they say about the client is believed, and passed on.
+    pub trusted: Vec<Cidr>,
+}
+
+/// What the proxy needs to prove to a client that it speaks for a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// Host names in lower case; `*.example.com` stands for every name with one label in its place.
+    pub names: Vec<String>,
+    /// PEM: the certificate of the names first, then those that lead from it to a root.
+    pub chain: String,
+    /// PEM: PKCS#8, SEC1 or PKCS#1.
+    pub key: Secret<String>,
+}
 
 /// What is done with requests for one host name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +105,31 @@ pub struct Route {
 /// What an app wants of the requests for one of its host names, beyond where they go.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Rules {}
+pub struct Rules {
+    /// On the TLS port the connection goes to the instance as it is, by the name in the ClientHello: the app has the certificate.
+    pub passthrough: bool,
+    /// 308 to https for requests that came without TLS.
+    pub https_redirect: bool,
+    /// Seconds that browsers shall ask for the host by TLS only (RFC 6797); told by TLS only.
+    pub hsts: Option<u64>,
+    /// Bytes of a request's body; more is refused with 413.
+    pub max_body: Option<u64>,
+    /// Set: the app is being worked on, and requests are not forwarded.
+    pub maintenance: Option<Maintenance>,
+}
+
+/// What a client gets instead of the app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// Plain text, at most [`MAX_MESSAGE`] bytes; none: a sentence of ours.
+    pub message: Option<String>,
+    /// Requests wait so long for its end before they get the page.
+    pub hold_ms: u64,
+}
+
+/// Bytes of the message of a maintenance page.
+pub const MAX_MESSAGE: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,6 +255,14 @@ pub struct AccessLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let certificate = Certificate { names: vec![], chain: "public".to_owned(), key: Secret::new("hidden".to_owned()) };
+        let front = Front { certs: vec![certificate], ..Front::default() };
+        assert!(!format!("{front:?}").contains("hidden"));
+        assert!(serde_json::to_string(&front).expect("encode").contains("hidden"), "the proxy needs it");
+    }
 
     #[test]
     fn a_snapshot_comes_back_as_it_was_and_a_foreign_key_is_refused() {

@@ -7,16 +7,19 @@ use paas::api::client::{Client, ClientError, Events, Transport};
 use paas::api::error::ErrorCode;
 use paas::api::stream::Frame;
 use paas::api::types::apps::NewApp;
+use paas::api::types::certs::NewCert;
 use paas::api::types::config::ConfigPatch;
 use paas::api::types::deploys::{DeployEvent, NewDeploy};
 use paas::api::types::domains::NewDomain;
 use paas::api::types::git::{GitService, PushRequest, SessionRequest};
 use paas::api::types::keys::NewKey;
 use paas::api::types::logs::LogsQuery;
+use paas::api::types::maintenance::SetMaintenance;
 use paas::api::types::processes::{ExecRequest, Restart, RunRequest};
 use paas::api::types::releases::Rollback;
+use paas::api::types::routes::{ExplainRequest, Outcome};
 use paas::base::secret::Secret;
-use paas::names::{AppName, ConfigKey, CrashId, Hostname, KeyName, ProcessName, ReleaseNumber};
+use paas::names::{AppName, ConfigKey, CrashId, HostPattern, Hostname, KeyName, ProcessName, ReleaseNumber};
 
 use crate::support::{Tarball, World};
 
@@ -135,6 +138,7 @@ async fn every_client_method_understands_the_real_daemon() {
     refused(client.crash_file(&app, CrashId(999)).await, ErrorCode::NotFound);
 
     settings(&client, &app).await;
+    front(&client, &app).await;
     processes(&client, &app).await;
     keys(&client, &app).await;
 
@@ -157,6 +161,30 @@ async fn settings(client: &Client, app: &AppName) {
 
     assert_eq!(client.releases(app).await.expect("releases").len(), 2);
     is_live(&end_of(client.rollback(app, &Rollback { to: Some(ReleaseNumber(1)) }).await).await);
+}
+
+async fn front(client: &Client, app: &AppName) {
+    let on = SetMaintenance { on: true, message: Some("soon".to_owned()), hold_ms: 0 };
+    assert!(client.set_maintenance(app, &on).await.expect("on").since.is_some());
+    assert_eq!(client.maintenance(app).await.expect("shown").message.as_deref(), Some("soon"));
+    let url = client.app(app).await.expect("the app").urls.pop().expect("a URL");
+    let asked = ExplainRequest { url, method: "GET".to_owned(), headers: Vec::new(), from: [192, 0, 2, 1].into() };
+    assert_eq!(client.explain(&asked).await.expect("explained").outcome, Outcome::Maintenance);
+    let off = SetMaintenance { on: false, message: None, hold_ms: 0 };
+    assert_eq!(client.set_maintenance(app, &off).await.expect("off").since, None);
+
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["api.example.com".to_owned()]).expect("a name");
+    let chain = params.self_signed(&key).expect("signed").pem();
+    let host = HostPattern::parse("api.example.com").expect("a host");
+    let new = NewCert { hosts: vec![host.clone()], chain, key: Secret::new(key.serialize_pem()) };
+    assert_eq!(client.add_cert(&new).await.expect("added").hosts, std::slice::from_ref(&host));
+    refused(client.add_cert(&NewCert { key: Secret::new(String::new()), ..new.clone() }).await, ErrorCode::Invalid);
+    assert!(client.certs().await.expect("certs").iter().any(|c| c.hosts == [host.clone()]));
+    assert_eq!(client.cert(&host, false).await.expect("one").key, None);
+    assert_eq!(client.cert(&host, true).await.expect("one").key, Some(new.key));
+    assert_eq!(client.remove_cert(&host).await.expect("removed").hosts, std::slice::from_ref(&host));
+    refused(client.remove_cert(&host).await, ErrorCode::NotFound);
 }
 
 async fn processes(client: &Client, app: &AppName) {

@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "manifest", "model"],
     &["handover", "wire"],
     &["store", "docker", "proxy", "dialer", "init"],
-    &["logs", "git", "builds", "apps", "instances", "routes", "tasks", "disk", "deploys", "alerts", "doctor"],
+    &["logs", "git", "builds", "apps", "instances", "routes", "certs", "tasks", "disk", "deploys", "alerts", "doctor"],
     &["api"],
     &["daemon"],
 ];

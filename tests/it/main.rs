@@ -18,6 +18,7 @@ mod docker_faults;
 mod doctor;
 mod domains;
 mod drill;
+mod edge;
 mod git_push;
 mod git_push_parts;
 mod host;

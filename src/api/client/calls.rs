@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::{Body, Client, ClientError, Events, Pieces, json_body, nothing};
 use crate::api::types::alerts::{Alert, Sent};
 use crate::api::types::apps::{App, Destroyed, NewApp};
+use crate::api::types::certs::{Cert, CertQuery, ExportedCert, NewCert};
 use crate::api::types::config::{ConfigPatch, ConfigValues};
 use crate::api::types::crashes::CrashFile;
 use crate::api::types::deploys::{Deploy, DeployEvent, DeployInfo, NewDeploy};
@@ -20,11 +21,13 @@ use crate::api::types::domains::{Domain, NewDomain};
 use crate::api::types::git::{PushEvent, PushRequest, Session, SessionRequest};
 use crate::api::types::keys::{Key, NewKey};
 use crate::api::types::logs::{LogEvent, LogsQuery};
+use crate::api::types::maintenance::{Maintenance, SetMaintenance};
 use crate::api::types::processes::{Ps, Restart, Scale};
 use crate::api::types::releases::{Release, Rollback};
+use crate::api::types::routes::{ExplainRequest, Explanation};
 use crate::api::types::status::{Status, Version};
 use crate::api::types::why::Why;
-use crate::names::{AppName, CrashId, DeployId, Hostname, KeyName};
+use crate::names::{AppName, CrashId, DeployId, HostPattern, Hostname, KeyName};
 
 type Answer<T> = Result<T, ClientError>;
 
@@ -160,6 +163,36 @@ impl Client {
 
     pub async fn logs(&self, app: &AppName, query: &LogsQuery) -> Answer<Events<LogEvent>> {
         self.events(Method::GET, &format!("/apps/{app}/logs{}", query_string(query)), nothing()).await
+    }
+
+    pub async fn maintenance(&self, app: &AppName) -> Answer<Maintenance> {
+        self.json(Method::GET, &format!("/apps/{app}/maintenance"), nothing()).await
+    }
+
+    pub async fn set_maintenance(&self, app: &AppName, wanted: &SetMaintenance) -> Answer<Maintenance> {
+        self.json(Method::PUT, &format!("/apps/{app}/maintenance"), json_body(wanted)).await
+    }
+
+    pub async fn certs(&self) -> Answer<Vec<Cert>> {
+        self.json(Method::GET, "/certs", nothing()).await
+    }
+
+    pub async fn add_cert(&self, new: &NewCert) -> Answer<Cert> {
+        self.json(Method::POST, "/certs", json_body(new)).await
+    }
+
+    pub async fn cert(&self, host: &HostPattern, with_key: bool) -> Answer<ExportedCert> {
+        let query = query_string(&CertQuery { with_key });
+        self.json(Method::GET, &format!("/certs/{}{query}", escaped(host.as_str())), nothing()).await
+    }
+
+    pub async fn remove_cert(&self, host: &HostPattern) -> Answer<Cert> {
+        self.json(Method::DELETE, &format!("/certs/{}", escaped(host.as_str())), nothing()).await
+    }
+
+    /// What would happen to a request; nothing is sent.
+    pub async fn explain(&self, asked: &ExplainRequest) -> Answer<Explanation> {
+        self.json(Method::POST, "/routes/explain", json_body(asked)).await
     }
 
     pub async fn keys(&self) -> Answer<Vec<Key>> {

@@ -9,11 +9,13 @@ use super::Server;
 use super::access::Who;
 use super::fail::Fail;
 use crate::api::types::doctor::{Finding, Findings, Level};
+use crate::base::clock::UnixMillis;
 use crate::docker::ContainerState;
 use crate::doctor::drift::{Live, Views};
 use crate::doctor::{self, drift, engine, host, look};
 use crate::model::access::Right;
 use crate::model::instance::Wanted;
+use crate::names::HostPattern;
 
 pub async fn doctor(State(server): State<Server>, who: Who) -> Result<Json<Findings>, Fail> {
     who.must(Right::Administer, None)?;
@@ -30,6 +32,7 @@ pub async fn doctor(State(server): State<Server>, who: Who) -> Result<Json<Findi
         Err(e) => found.push(doctor::warning("routes", format!("what runs can't be compared: {e}"), "paas doctor (again)")),
     }
     found.extend(server.alerts_found().await);
+    found.extend(server.certificates_found().await);
     Ok(Json(Findings::of(found.into_iter().map(shown).collect())))
 }
 
@@ -56,6 +59,25 @@ impl Server {
         views.unknown = strangers.map(|c| c.name).collect();
         views.stale_targets = targets.iter().filter(|target| rows.iter().all(|row| row.id != **target)).count();
         Ok(views)
+    }
+
+    /// One finding for each that ends soon.
+    async fn certificates_found(&self) -> Vec<doctor::Finding> {
+        let all = match self.world.store.certificates().await {
+            Ok(all) => all,
+            Err(e) => return vec![doctor::problem("certs", format!("certificates can't be read: {e}"), "paas certs list")],
+        };
+        let now = UnixMillis::now();
+        let soon = all.iter().filter(|certificate| certificate.ends_soon(now)).map(|certificate| {
+            let hosts: Vec<&str> = certificate.hosts.iter().map(HostPattern::as_str).collect();
+            let (hosts, days) = (hosts.join(" "), certificate.days_left(now));
+            let todo = format!("paas certs add {hosts} --chain FILE --key FILE");
+            if days < 0 {
+                return doctor::problem("certs", format!("the certificate for {hosts} has ended"), todo);
+            }
+            doctor::warning("certs", format!("the certificate for {hosts} ends in {days} days"), todo)
+        });
+        soon.collect()
     }
 
     async fn alerts_found(&self) -> Vec<doctor::Finding> {

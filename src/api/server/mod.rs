@@ -6,6 +6,7 @@
 mod access;
 mod alerts;
 mod apps;
+mod certs;
 mod config;
 mod crashes;
 mod deploys;
@@ -16,9 +17,11 @@ mod fail;
 mod git;
 mod keys;
 mod logs;
+mod maintenance;
 mod processes;
 mod push;
 mod releases;
+mod routes;
 mod sessions;
 mod status;
 mod why;
@@ -71,6 +74,10 @@ pub fn router(server: Server) -> Router {
         .route("/apps/{app}/crashes", get(crashes::list))
         .route("/apps/{app}/crashes/{id}", get(crashes::get))
         .route("/apps/{app}/logs", get(logs::logs))
+        .route("/apps/{app}/maintenance", get(maintenance::show).put(maintenance::set))
+        .route("/certs", get(certs::list).post(certs::add))
+        .route("/certs/{host}", get(certs::show).delete(certs::remove))
+        .route("/routes/explain", post(routes::explain_one))
         .route("/keys", get(keys::list).post(keys::add))
         .route("/keys/{name}", delete(keys::remove))
         .route("/git/session", post(git::session))

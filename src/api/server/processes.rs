@@ -63,7 +63,9 @@ pub async fn ps(State(server): State<Server>, who: Who, path: Path<String>) -> R
             process: name,
         });
     }
-    Ok(Json(Ps { app: app.name, release: app.live, commit: live.and_then(|r| r.commit), processes }))
+    let found = store.maintenance(app.id).await?;
+    let maintenance = found.map(|m| super::maintenance::shown(&app.name, Some(&m)));
+    Ok(Json(Ps { app: app.name, release: app.live, commit: live.and_then(|r| r.commit), processes, maintenance }))
 }
 
 fn show(command: &CommandLine) -> String {

@@ -1,5 +1,6 @@
 //! `/version` and `/status`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -17,6 +18,7 @@ use crate::model::access::Right;
 use crate::model::app::App;
 use crate::model::disk::Space;
 use crate::model::instance::{Instance, Wanted};
+use crate::model::maintenance::Maintenance;
 use crate::store::StoreError;
 use crate::wire::init::Phase;
 
@@ -94,7 +96,7 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
         instances: u32::try_from(live.len()).unwrap_or(u32::MAX),
         deploys_active: world.store.deploys_active().await?.into_iter().map(|d| d.id).collect(),
         problems,
-        app_states: server.app_states(&apps, &rows),
+        app_states: server.app_states(&apps, &rows, &world.store.maintenances().await?),
         deploys_failed: server.failed().await?,
         disks: disks
             .into_iter()
@@ -105,7 +107,7 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
 }
 
 impl Server {
-    fn app_states(&self, apps: &[App], rows: &[Instance]) -> Vec<AppStatus> {
+    fn app_states(&self, apps: &[App], rows: &[Instance], paused: &BTreeMap<i64, Maintenance>) -> Vec<AppStatus> {
         let runs = |row: &&Instance| {
             let init = self.world.instances.links.state(row.id);
             init.is_some_and(|init| init.connected && matches!(init.phase, Phase::Running { .. }))
@@ -117,7 +119,9 @@ impl Server {
                 let (wanted, running) = (live.len(), live.iter().filter(|row| runs(row)).count());
                 let state = state(app.destroying, app.live.is_some(), wanted, running);
                 let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                AppStatus { app: app.name.clone(), state, release: app.live, wanted: count(wanted), running: count(running) }
+                let (wanted, running) = (count(wanted), count(running));
+                let maintenance = paused.contains_key(&app.id);
+                AppStatus { app: app.name.clone(), state, release: app.live, wanted, running, maintenance }
             })
             .collect();
         all.sort_by(|a, b| (a.state, &a.app).cmp(&(b.state, &b.app)));

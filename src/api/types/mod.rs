@@ -4,6 +4,7 @@
 
 pub mod alerts;
 pub mod apps;
+pub mod certs;
 pub mod config;
 pub mod crashes;
 pub mod deploys;
@@ -13,7 +14,9 @@ pub mod domains;
 pub mod git;
 pub mod keys;
 pub mod logs;
+pub mod maintenance;
 pub mod processes;
 pub mod releases;
+pub mod routes;
 pub mod status;
 pub mod why;

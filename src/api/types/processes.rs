@@ -19,6 +19,9 @@ pub struct Ps {
     pub release: Option<ReleaseNumber>,
     pub commit: Option<CommitSha>,
     pub processes: Vec<Process>,
+    /// Clients get a page instead of it.
+    #[serde(default)]
+    pub maintenance: Option<super::maintenance::Maintenance>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

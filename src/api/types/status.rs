@@ -59,6 +59,9 @@ pub struct AppStatus {
     /// Instances that should run, and those that do.
     pub wanted: u32,
     pub running: u32,
+    /// Clients get a page instead of it.
+    #[serde(default)]
+    pub maintenance: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use crate::names::ConfigKey;
 mod alerts;
 mod api;
 mod apps;
+mod certs;
 mod check;
 mod config;
 mod crashes;
@@ -26,8 +27,10 @@ mod drill;
 mod exec;
 mod keys;
 mod logs;
+mod maintenance;
 mod ps;
 mod releases;
+mod routes;
 mod run;
 mod status;
 mod terminal;
@@ -56,6 +59,9 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Run(args) => run::run(context, args).await,
         Verb::Exec(args) => exec::run(context, args).await,
         Verb::Domains { act } => domains::run(context, act).await,
+        Verb::Certs { act } => certs::run(context, act).await,
+        Verb::Routes(act) => routes::run(context, act).await,
+        Verb::Maintenance { act } => maintenance::run(context, act).await,
         Verb::Keys { act } => keys::run(context, act).await,
         Verb::Alerts { act } => alerts::run(context, act).await,
         Verb::Disk => disk::run(context).await,

@@ -76,6 +76,9 @@ fn show(context: &Context, ps: &Ps) -> Outcome {
             screen.data(&line).map_err(CliError::output)?;
         }
     }
+    if let Some(maintenance) = &ps.maintenance {
+        screen.talk(&format!(" !     {}", super::maintenance::line(maintenance)));
+    }
     if ps.release.is_none() {
         screen.talk(&format!("{} has no release yet; `git push deploy main` makes one", ps.app));
     }

@@ -97,6 +97,9 @@ fn details(status: &Status) -> Vec<String> {
         let AppStatus { app, state, wanted, running, .. } = app;
         lines.push(format!(" !     app {app} is {}: {running} of {wanted} instances run; `paas ps -a {app}`", word(*state)));
     }
+    for app in status.app_states.iter().filter(|a| a.maintenance) {
+        lines.push(format!("       app {} is in maintenance; `paas maintenance show -a {}`", app.app, app.app));
+    }
     for failed in &status.deploys_failed {
         let FailedDeploy { deploy, app, at, why } = failed;
         lines.push(format!("       deploy {deploy} of {app} failed {} {why}", ago(*at)));

@@ -20,7 +20,7 @@ const TOML: [(&str, &str, &str); 64] = [
         "unknown key `processes.web.health.url`",
         "allowed here: command, grace, interval, path, tcp, timeout",
     ),
-    ("port = 3000\n", "unknown key `port`", "allowed here: build, crash, deploy, domains, env, processes, release"),
+    ("port = 3000\n", "unknown key `port`", "allowed here: build, crash, deploy, domains, env, http, processes, release"),
     ("[build\n", "not valid TOML", ""),
     ("[processes.web.liveness]\ninterval = \"1s\"", "needs `path` or `command`", ""),
     ("[processes.web.liveness]\npath = \"/\"\ncommand = \"x\"", "only one of them", ""),

@@ -1,7 +1,7 @@
 //! A proxy on real sockets, with a daemon's end of the control connection and instances that tests script.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
@@ -17,9 +17,14 @@ use crate::proxy::{ProxyRun, Stop, run};
 use crate::wire::proxy::{Action, DrainBudget, FromProxy, Front, Route, Rules, Snapshot, Target, ToProxy};
 
 mod daemon;
+mod h2;
 mod instance;
+mod secure;
 
+pub use self::h2::*;
 pub use daemon::Daemon;
+pub use secure::*;
+
 pub use instance::{Instance, head_value, read_body, read_head, read_request};
 
 /// Long enough for a loaded machine; nothing waits this long unless it fails.
@@ -29,6 +34,7 @@ type Addresses = Arc<Mutex<HashMap<InstanceId, SocketAddr>>>;
 
 pub struct World {
     pub address: SocketAddr,
+    pub tls_address: SocketAddr,
     pub daemon: Daemon,
     pub kept: Arc<Mutex<Vec<Vec<u8>>>>,
     addresses: Addresses,
@@ -48,12 +54,15 @@ impl World {
         let daemon = Daemon::listen(UnixListener::bind(&control_socket).expect("bind control"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("address");
+        let tls_listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let tls_address = tls_listener.local_addr().expect("address");
         let (stop, told) = watch::channel(Stop::Serve);
         let (kept, addresses) = (Arc::new(Mutex::new(Vec::new())), Addresses::default());
         let (ready_tx, ready) = std::sync::mpsc::channel();
         let keep_in = Arc::clone(&kept);
         let proxy = ProxyRun {
             listeners: vec![listener],
+            tls_listeners: vec![tls_listener],
             control_socket,
             dial: dialer(&addresses),
             restored,
@@ -65,7 +74,7 @@ impl World {
         };
         let proxy = std::thread::spawn(move || run(proxy));
         ready.recv_timeout(PATIENCE).expect("the proxy is ready");
-        Self { address, daemon, kept, addresses, stop, proxy: Some(proxy), _dir: dir }
+        Self { address, tls_address, daemon, kept, addresses, stop, proxy: Some(proxy), _dir: dir }
     }
 
     /// A world in which `shop.test` goes to the given instances, as targets i1, i2, …
@@ -232,11 +241,7 @@ impl Client {
 
     /// None: the connection ended before the answer was whole.
     pub fn try_answer(&mut self, head_request: bool) -> Option<Answer> {
-        let head = read_head(&mut self.read)?;
-        let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
-        let empty = head_request || matches!(status, 100..=199 | 204 | 304);
-        let body = if empty { Vec::new() } else { read_body(&mut self.read, &head, true)? };
-        Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+        answer_from(&mut self.read, head_request)
     }
 
     /// Reads until the proxy closes.
@@ -252,6 +257,15 @@ impl Client {
         self.read.read_exact(&mut bytes).expect("that many bytes");
         bytes
     }
+}
+
+/// None: the connection ended before the answer was whole.
+pub fn answer_from(read: &mut impl BufRead, head_request: bool) -> Option<Answer> {
+    let head = read_head(read)?;
+    let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
+    let empty = head_request || matches!(status, 100..=199 | 204 | 304);
+    let body = if empty { Vec::new() } else { read_body(read, &head, true)? };
+    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 pub fn ok(body: &str) -> String {

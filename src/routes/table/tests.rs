@@ -36,10 +36,11 @@ fn view() -> View {
         from_manifest: false,
     };
     View {
-        apps: vec![AppView { app_id: 1, name: shop, held: false, instances }],
+        apps: vec![AppView { app_id: 1, name: shop, held: false, maintenance: None, http: HttpSpec::default(), instances }],
         domains: vec![www],
         base: None,
         commit_header: false,
+        front: Front::default(),
     }
 }
 
@@ -66,6 +67,7 @@ fn the_commit_point_swaps_the_sets_and_drains_the_old_one() {
             live: vec![InstanceId(3)],
             retire: vec![InstanceId(1), InstanceId(2)],
             domains: vec![host.clone()],
+            http: HttpSpec { max_body: Some(7), ..HttpSpec::default() },
         },
     );
     let made = snapshot(&view, 2);
@@ -74,4 +76,45 @@ fn the_commit_point_swaps_the_sets_and_drains_the_old_one() {
     let old = made.targets.iter().find(|t| t.id == InstanceId(1)).expect("the old one drains");
     assert_eq!(old.drain.as_ref().expect("draining").streams_ms, 600_000);
     assert!(made.targets.iter().find(|t| t.id == InstanceId(3)).expect("new one").drain.is_none());
+}
+
+#[test]
+fn the_rules_of_an_app_stand_at_each_of_its_routes() {
+    let mut view = view();
+    view.apps[0].http = HttpSpec { hsts: Some(9), max_body: Some(8), ..HttpSpec::default() };
+    view.front.certs.push(wire::Certificate {
+        names: vec!["*.shop.example".to_owned()],
+        chain: String::new(),
+        key: crate::base::secret::Secret::new(String::new()),
+    });
+    let of = |view: &View| -> Vec<(String, Rules)> {
+        snapshot(view, 1).routes.into_iter().map(|r| (r.host.to_string(), r.rules)).collect()
+    };
+    let routes = of(&view);
+    assert!(routes.iter().all(|(_, rules)| rules.hsts == Some(9) && rules.max_body == Some(8)), "{routes:?}");
+    // `auto`: only where a certificate that browsers know is there.
+    let redirected = |view: &View| of(view).into_iter().filter(|(_, r)| r.https_redirect).map(|(h, _)| h).collect::<Vec<_>>();
+    assert_eq!(redirected(&view), ["www.shop.example"]);
+    view.apps[0].http.https = Https::Both;
+    assert!(redirected(&view).is_empty());
+    view.apps[0].http.https = Https::Redirect;
+    assert_eq!(redirected(&view).len(), 2);
+
+    view.apps[0].maintenance = Some(Maintenance {
+        message: Some("soon".to_owned()),
+        hold: Duration::from_secs(2),
+        since: UnixMillis(0),
+        by: "root".to_owned(),
+    });
+    let made = snapshot(&view, 2);
+    let shown = made.routes[0].rules.maintenance.clone().expect("maintenance");
+    assert_eq!((shown.message.as_deref(), shown.hold_ms), (Some("soon"), 2000));
+    assert_eq!(made.routes[0].action, Action::Forward { targets: vec![InstanceId(1)] }, "deploys and drains go on");
+    apply(&mut view, &Pending { app_id: 1, live: vec![], retire: vec![], domains: vec![], http: HttpSpec::default() });
+    let after = snapshot(&view, 3);
+    assert_eq!(
+        (after.routes[0].rules.max_body, after.routes[0].rules.maintenance.is_some()),
+        (None, true),
+        "a deploy does not end it"
+    );
 }

@@ -77,7 +77,7 @@ impl World {
         });
         let text = format!(
             "state_dir = \"{dir}/state\"\nrun_dir = \"{dir}/run\"\ndomain = \"{domain}\"\n\
-             [proxy]\nlisten = [\"127.0.0.1:0\"]\ncommit_header = true\n\
+             [proxy]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [\"127.0.0.1:0\"]\ncommit_header = true\n\
              [ssh]\nhost = \"127.0.0.1\"\nport = {port}\n\
              [docker]\nsubnets = \"{range}\"\n{of_engine}[stack]\nsource = \"debian\"\n{more}",
             dir = folder.display(),

@@ -1,0 +1,81 @@
+//! A certificate and what it is shown for.
+
+use crate::base::clock::UnixMillis;
+use crate::base::secret::Secret;
+use crate::names::{HostPattern, Hostname};
+
+/// What a certificate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// SHA-256 of the certificate, in hexadecimal digits.
+    pub fingerprint: String,
+    /// The DNS names that it speaks for.
+    pub names: Vec<String>,
+    pub issuer: String,
+    /// `ECDSA P-256`, `RSA 2048`, …
+    pub key_type: String,
+    pub not_before: UnixMillis,
+    pub not_after: UnixMillis,
+}
+
+/// A certificate of the store with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// What it is shown for.
+    pub hosts: Vec<HostPattern>,
+    pub facts: Facts,
+    /// PEM, the host's own certificate first.
+    pub chain: String,
+    /// PEM.
+    pub key: Secret<String>,
+    pub created_at: UnixMillis,
+}
+
+/// Somebody should act when a certificate ends within so many days.
+pub const ENDS_SOON_DAYS: i64 = 14;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+impl Certificate {
+    /// Whether it is shown to who asks for this host.
+    pub fn is_for(&self, host: &Hostname) -> bool {
+        self.hosts.iter().any(|pattern| pattern.covers(host))
+    }
+
+    /// Whole days until it ends; negative: it has ended.
+    pub fn days_left(&self, now: UnixMillis) -> i64 {
+        (self.facts.not_after.0 - now.0).div_euclid(DAY_MS)
+    }
+
+    pub fn ends_soon(&self, now: UnixMillis) -> bool {
+        self.days_left(now) < ENDS_SOON_DAYS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_is_warned_two_weeks_before_the_end() {
+        let host = |name| HostPattern::parse(name).expect("a host");
+        let ends = |days: i64| Certificate {
+            hosts: vec![host("shop.example"), host("*.shop.example")],
+            facts: Facts {
+                fingerprint: String::new(),
+                names: Vec::new(),
+                issuer: String::new(),
+                key_type: String::new(),
+                not_before: UnixMillis(0),
+                not_after: UnixMillis(days * DAY_MS),
+            },
+            chain: String::new(),
+            key: Secret::new(String::new()),
+            created_at: UnixMillis(0),
+        };
+        let now = UnixMillis(0);
+        assert_eq!([ends(15).ends_soon(now), ends(14).ends_soon(now), ends(13).ends_soon(now)], [false, false, true]);
+        assert_eq!((ends(13).days_left(now), ends(-1).days_left(UnixMillis(1))), (13, -2));
+        let shown = |name: &str| ends(1).is_for(&Hostname::parse(name).expect("a host"));
+        assert_eq!(["shop.example", "a.shop.example", "a.b.shop.example", "hop.example"].map(shown), [true, true, false, false]);
+    }
+}

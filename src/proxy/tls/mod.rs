@@ -1,0 +1,92 @@
+//! TLS to clients.
+//!
+//! Owns: the handshake, certificates by name, the choice between HTTP/1.1, HTTP/2 and passing through. Uses: rustls, the routes.
+//! Never: reads a file, prints a key, does work for a name that is not asked for. Invariants: the certificates belong to the route table
+//! and change with it in the same moment; a connection keeps what it began with; who does not finish the handshake in time is closed.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::server::{StartHandshake, TlsStream};
+
+pub mod certs;
+pub mod config;
+mod hello;
+mod socket;
+
+pub use socket::TlsIo;
+
+use super::conn::{Client, Ends, tune};
+use super::limits::HANDSHAKE_TIME;
+use super::listen::Guest;
+use super::worker::Worker;
+use super::{h2, passthrough, serve};
+use crate::names::Hostname;
+use certs::Shown;
+
+/// What is known about a client's connection by TLS.
+#[derive(Debug)]
+pub struct Secure {
+    /// The name that the client asked for, in lower case.
+    sni: Option<String>,
+    /// What was shown to it.
+    shown: Option<Arc<Shown>>,
+}
+
+impl Secure {
+    /// The client asked TLS for another name than it asks now, and what it was shown does not speak for this one: the answer belongs to
+    /// another connection (421, RFC 9110 §15.5.20). Browsers use one connection for all names of a certificate; that is fine.
+    pub fn is_misdirected(&self, host: &Hostname) -> bool {
+        let other = self.sni.as_ref().is_some_and(|sni| sni != host.as_str());
+        other && !self.shown.as_ref().is_some_and(|shown| shown.covers(host.as_str()))
+    }
+}
+
+/// What the first bytes of a connection decide.
+enum Greeted {
+    /// The handshake is done; `h2` was agreed on.
+    Ours { tls: Box<TlsStream<TcpStream>>, secure: Secure, h2: bool },
+    /// The app ends TLS itself. `seen` is all that was read so far.
+    Passed { stream: TcpStream, seen: BytesMut, host: Hostname },
+}
+
+/// Serves one connection that came in on a TLS port.
+pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, guest: &Rc<Guest>) {
+    let Ok(ends) = Ends::of(&stream) else { return };
+    tune(&stream);
+    let deadline = Instant::now() + HANDSHAKE_TIME;
+    match timeout_at(deadline, greet(worker, stream)).await {
+        Ok(Ok(Greeted::Ours { tls, secure, h2: true })) => {
+            h2::connection(worker, *tls, ends, Rc::new(secure), guest).await;
+        }
+        Ok(Ok(Greeted::Ours { tls, secure, h2: false })) => {
+            serve::connection(worker, Client::tls(TlsIo::new(*tls), ends, Rc::new(secure))).await;
+        }
+        Ok(Ok(Greeted::Passed { stream, seen, host })) => passthrough::connection(worker, stream, seen, &host).await,
+        Ok(Err(error)) => tracing::debug!(%error, client = %ends.peer.ip(), "a TLS handshake failed"),
+        Err(_) => tracing::debug!(client = %ends.peer.ip(), "a TLS handshake did not end in time"),
+    }
+}
+
+/// Reads the ClientHello, then either passes it on or answers it. Cancel-safe: no; to be dropped with the connection.
+async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
+    let mut seen = BytesMut::new();
+    let accepted = hello::read(&mut stream, &mut seen).await?;
+    worker.first_snapshot().await;
+    let table = worker.shared.table.load_full();
+    let hello = accepted.client_hello();
+    let sni = hello.server_name().map(str::to_ascii_lowercase);
+    let host = sni.as_deref().and_then(|name| Hostname::parse(name).ok());
+    if let Some(host) = host.filter(|host| table.route(host).is_some_and(|route| route.passthrough)) {
+        return Ok(Greeted::Passed { stream, seen, host });
+    }
+    let shown = table.certs.choose(sni.as_deref(), hello.signature_schemes()).cloned();
+    let started = StartHandshake::from_parts(accepted, stream);
+    let tls = started.into_stream(Arc::clone(&table.tls)).await?;
+    let h2 = tls.get_ref().1.alpn_protocol() == Some(config::H2);
+    Ok(Greeted::Ours { tls: Box::new(tls), secure: Secure { sni, shown }, h2 })
+}

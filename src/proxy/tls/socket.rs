@@ -1,0 +1,63 @@
+//! A TLS connection shared by the two halves of a client: both live in one task, so a RefCell is enough and no lock is needed.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncBufRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+#[derive(Clone)]
+pub struct TlsIo(Rc<RefCell<TlsStream<TcpStream>>>);
+
+impl fmt::Debug for TlsIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsIo")
+    }
+}
+
+impl TlsIo {
+    pub fn new(stream: TlsStream<TcpStream>) -> Self {
+        Self(Rc::new(RefCell::new(stream)))
+    }
+
+    /// Appends what came; 0 at the peer's proper end, an error if it ended without one. No room is held while it waits: an idle connection
+    /// costs what rustls needs. Cancel-safe: yes.
+    pub async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut stream = self.0.borrow_mut();
+            let came = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
+            let n = came.len();
+            into.extend_from_slice(came);
+            Pin::new(&mut *stream).consume(n);
+            Poll::Ready(Ok(n))
+        })
+        .await
+    }
+
+    /// Takes some of `from`'s bytes, which are then encrypted but perhaps not sent: `flush` sends them. Cancel-safe: yes.
+    pub async fn write(&mut self, from: &mut BytesMut) -> io::Result<usize> {
+        let n = poll_fn(|cx| Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, from)).await?;
+        from.advance(n);
+        Ok(n)
+    }
+
+    pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)).await
+    }
+
+    /// Sends close_notify and ends our side.
+    pub async fn end(&mut self) -> io::Result<()> {
+        poll_fn(|cx| Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)).await
+    }
+
+    pub fn with_socket<T>(&self, act: impl FnOnce(&TcpStream) -> T) -> T {
+        act(self.0.borrow().get_ref().0)
+    }
+}
