@@ -151,7 +151,8 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
             if all.is_empty() { return Err(empty) } else { all }
         }
     };
-    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false) };
+    let limits = super::proxy_limits::read(s.section("limits")?)?;
+    let proxy = ProxyConfig { listen, commit_header: s.boolean("commit_header")?.unwrap_or(false), limits };
     s.done()?;
     Ok(proxy)
 }

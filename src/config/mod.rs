@@ -14,8 +14,10 @@ use crate::names::Hostname;
 
 mod load;
 mod paths;
+mod proxy_limits;
 
 pub use load::KEYS;
+pub use proxy_limits::{PROXY_LIMITS_KEYS, ProxyLimits};
 
 /// Where the host config lies unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/paas/paas.toml";
@@ -56,6 +58,7 @@ pub struct ProxyConfig {
     pub listen: Vec<SocketAddr>,
     /// Adds the commit that answered to every response.
     pub commit_header: bool,
+    pub limits: ProxyLimits,
 }
 
 /// What `git remote add` lines tell users; sshd itself is configured elsewhere.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::limits::{LINGER_TIME, READ_BYTES, STALL_TIME};
+use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, READ_BYTES, STALL_TIME};
 
 /// The reading half. `buf` holds what was read and not yet used.
 #[derive(Debug)]
@@ -58,13 +59,15 @@ pub struct Writer {
     pub out: BytesMut,
     /// Bytes that went to the kernel: 0 proves that nothing was sent.
     pub written: u64,
+    /// How long the peer may take nothing.
+    pub stall: Duration,
 }
 
 impl Writer {
-    /// Writes all of `out`; an error if the peer takes nothing for [`STALL_TIME`]. Cancel-safe: yes, what was not written stays in `out`.
+    /// Writes all of `out`; an error if the peer takes nothing for `stall`. Cancel-safe: yes, what was not written stays in `out`.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
-            let n = timeout(STALL_TIME, self.half.write(&self.out)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let n = timeout(self.stall, self.half.write(&self.out)).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -92,7 +95,10 @@ pub fn split(stream: TcpStream) -> (Reader, Writer) {
     let _ = setsockopt(&stream, sockopt::KeepAlive, &true);
     let _ = setsockopt(&stream, sockopt::TcpKeepIdle, &60);
     let (read, write) = stream.into_split();
-    (Reader { half: read, buf: BytesMut::new(), ended: false }, Writer { half: write, out: BytesMut::new(), written: 0 })
+    (
+        Reader { half: read, buf: BytesMut::new(), ended: false },
+        Writer { half: write, out: BytesMut::new(), written: 0, stall: STALL_TIME },
+    )
 }
 
 /// The client's connection.
@@ -115,7 +121,7 @@ impl Client {
     pub async fn linger(&mut self) {
         self.writer.end().await;
         let drained = async {
-            while matches!(self.reader.fill().await, Ok(n) if n > 0) {
+            while matches!(timeout(LINGER_QUIET_TIME, self.reader.fill()).await, Ok(Ok(n)) if n > 0) {
                 self.reader.buf.clear();
             }
         };

@@ -13,8 +13,12 @@ pub enum ProxyError {
     BadRequest(HeadError),
     #[error("bad request body: {0}")]
     BadBody(BodyError),
-    #[error("the client sent too slowly")]
+    #[error("the client sent the head too slowly")]
+    HeadSlow,
+    #[error("the client sent the body too slowly")]
     ClientSlow,
+    #[error("the client did not take the answer in time")]
+    ReaderSlow,
     #[error("the client went away")]
     ClientGone,
     // Nobody's: what the routes say.
@@ -52,8 +56,8 @@ impl ProxyError {
             Self::BadRequest(HeadError::Method) => Some(405),
             Self::BadRequest(HeadError::Expectation) => Some(417),
             Self::BadRequest(HeadError::Malformed(_)) | Self::BadBody(_) => Some(400),
-            Self::ClientSlow => Some(408),
-            Self::ClientGone => None,
+            Self::HeadSlow | Self::ClientSlow => Some(408),
+            Self::ClientGone | Self::ReaderSlow => None,
             Self::UnknownHost => Some(404),
             Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) => Some(503),
             Self::Dial(DialFailed { kind: DialKind::TimedOut, .. }) | Self::AnswerTime | Self::Drained => Some(504),
@@ -63,7 +67,10 @@ impl ProxyError {
 
     /// The client's own doing: nobody lost an answer by it.
     pub fn is_the_clients(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::BadBody(_) | Self::ClientSlow | Self::ClientGone)
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::BadBody(_) | Self::HeadSlow | Self::ClientSlow | Self::ReaderSlow | Self::ClientGone
+        )
     }
 
     /// Whether the client should come back soon.

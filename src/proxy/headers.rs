@@ -177,9 +177,10 @@ fn passes(fields: &Fields, name: &[u8]) -> bool {
     !is_one_of(name, &HOP_BY_HOP) && !fields.list("connection").any(|named| named.eq_ignore_ascii_case(name))
 }
 
-/// Also framing and hop-by-hop names in that spelling. Underscores count as dashes: CGI-like servers make one variable of both spellings.
+/// Also framing and hop-by-hop names in that spelling. Whatever is no letter or digit counts as a dash: CGI-like servers make one variable of
+/// `X-Y`, `X_Y` and, some of them, `X.Y`. Other names with underscores pass: apps use them, and a client gains nothing by the spelling.
 fn is_forgeable(name: &[u8]) -> bool {
-    let dashed = |b: &u8| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    let dashed = |b: &u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'-' };
     let is = |known: &str| known.len() == name.len() && known.bytes().zip(name.iter().map(dashed)).all(|(a, b)| a == b);
     FORGEABLE.iter().chain(&HOP_BY_HOP).any(|known| is(known))
         || (name.len() > 12 && b"x-forwarded-".iter().copied().eq(name[..12].iter().map(dashed)))

@@ -15,6 +15,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::conn::Client;
 use super::dial::DialMaker;
+use super::doors::Ticket;
 use super::limits::{CLOSE_TIME, SHUTDOWN_TIME};
 use super::pool::Pool;
 use super::serve;
@@ -22,7 +23,7 @@ use super::worker::{Ids, Shared, Stage, Worker, reached};
 
 /// A worker as the acceptor sees it.
 pub struct Seat {
-    inbox: mpsc::UnboundedSender<TcpStream>,
+    inbox: mpsc::UnboundedSender<(TcpStream, Ticket)>,
     open: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
@@ -45,7 +46,7 @@ pub fn seat_workers(count: usize, shared: &Arc<Shared>, dial: &DialMaker) -> io:
 pub async fn accept(
     listeners: Vec<TcpListener>,
     seats: Vec<Seat>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     ready: Box<dyn FnOnce() + Send>,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
@@ -53,31 +54,35 @@ pub async fn accept(
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
-        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, sender.clone()));
+        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, Arc::clone(shared), sender.clone()));
     }
     ready();
     loop {
         tokio::select! {
             biased;
             _ = shutdown.wait_for(|stop| *stop) => break,
-            Some(stream) = accepted.recv() => give(&seats, stream),
+            Some(guest) = accepted.recv() => give(&seats, guest),
         }
     }
     // Dropping the tasks closes our copies of the listening sockets; the kernel's queue lives on in whoever else holds one.
     tasks.shutdown().await;
-    while let Ok(stream) = accepted.try_recv() {
-        give(&seats, stream);
+    while let Ok(guest) = accepted.try_recv() {
+        give(&seats, guest);
     }
     finish(seats, shared).await;
     Ok(())
 }
 
-async fn accept_from(listener: tokio::net::TcpListener, to: mpsc::Sender<TcpStream>) {
+async fn accept_from(listener: tokio::net::TcpListener, shared: Arc<Shared>, to: mpsc::Sender<(TcpStream, Ticket)>) {
     loop {
         // The place is taken first: a connection that was accepted is never dropped by a shutdown.
         let Ok(place) = to.reserve().await else { return };
-        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => place.send(stream),
+        match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => match shared.doors.enter(peer.ip(), false, &shared.table.load().limits) {
+                Ok(ticket) => place.send((stream, ticket)),
+                // Closed at once, without a word: an answer would cost more than what it is an answer to.
+                Err(full) => shared.drops.refused(full),
+            },
             Err(error) => {
                 // Out of descriptors, or a client that left at once; the first needs a moment, the second does no harm.
                 tracing::warn!(%error, "accepting a connection");
@@ -87,10 +92,10 @@ async fn accept_from(listener: tokio::net::TcpListener, to: mpsc::Sender<TcpStre
     }
 }
 
-fn give(seats: &[Seat], stream: TcpStream) {
+fn give(seats: &[Seat], guest: (TcpStream, Ticket)) {
     let Some(seat) = seats.iter().min_by_key(|s| s.open.load(Ordering::Relaxed)) else { return };
     seat.open.fetch_add(1, Ordering::Relaxed);
-    if seat.inbox.send(stream).is_err() {
+    if seat.inbox.send(guest).is_err() {
         tracing::error!("a worker is gone; its connection is dropped");
     }
 }
@@ -117,7 +122,7 @@ async fn none_open(seats: &[Seat]) {
     }
 }
 
-fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<TcpStream>, open: &Arc<AtomicUsize>) {
+fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<(TcpStream, Ticket)>, open: &Arc<AtomicUsize>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs only an epoll descriptor, at start");
     let local = LocalSet::new();
     local.block_on(&runtime, async {
@@ -129,7 +134,7 @@ fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<T
             tokio::select! {
                 biased;
                 () = reached(&mut stages, Stage::Over) => return,
-                Some(stream) = inbox.recv() => welcome(&worker, stream, open),
+                Some((stream, ticket)) = inbox.recv() => welcome(&worker, stream, Guest { open: Arc::clone(open), _ticket: ticket }),
                 _ = news.changed() => worker.pool.sweep(),
                 _ = sweep.tick() => worker.pool.sweep(),
             }
@@ -138,16 +143,18 @@ fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<T
 }
 
 /// Counts the connection out when it ends, however it ends.
-struct Guest(Arc<AtomicUsize>);
+struct Guest {
+    open: Arc<AtomicUsize>,
+    _ticket: Ticket,
+}
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn welcome(worker: &Rc<Worker>, stream: TcpStream, open: &Arc<AtomicUsize>) {
-    let guest = Guest(Arc::clone(open));
+fn welcome(worker: &Rc<Worker>, stream: TcpStream, guest: Guest) {
     // A client that left before it was looked at has no address any more.
     if let Ok(client) = tokio::net::TcpStream::from_std(stream).and_then(Client::new) {
         let worker = Rc::clone(worker);

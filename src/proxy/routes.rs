@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::target::{Claim, Target};
 use crate::names::{AppName, Hostname, InstanceId};
+use crate::wire::limits::Limits;
 use crate::wire::proxy::{self as wire, Snapshot};
 
 #[derive(Debug, Default)]
@@ -14,6 +15,7 @@ pub struct Table {
     /// None until the first snapshot is active.
     pub version: Option<u64>,
     pub commit_header: bool,
+    pub limits: Limits,
     routes: HashMap<Hostname, Arc<Route>>,
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
 }
@@ -50,6 +52,8 @@ pub enum BadSnapshot {
     ForeignTarget { host: Hostname, target: InstanceId },
     #[error("{0} redirects to itself")]
     RedirectsToItself(Hostname),
+    #[error("nobody could be served within its limits")]
+    Limits,
 }
 
 impl Table {
@@ -74,7 +78,11 @@ impl Table {
                 return Err(BadSnapshot::HostTwice(route.host.clone()));
             }
         }
-        Ok(Self { version: Some(snapshot.version), commit_header: snapshot.commit_header, routes, targets })
+        let limits = snapshot.front.limits;
+        if !limits.are_usable() {
+            return Err(BadSnapshot::Limits);
+        }
+        Ok(Self { version: Some(snapshot.version), commit_header: snapshot.commit_header, limits, routes, targets })
     }
 
     pub fn route(&self, host: &Hostname) -> Option<&Arc<Route>> {

@@ -3,9 +3,11 @@
 mod world;
 
 mod answers;
+mod any_bytes;
 mod connect;
 mod drain;
 mod forwarding;
+mod limits;
 mod strict;
 mod swap;
 mod upgrade;

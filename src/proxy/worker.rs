@@ -7,10 +7,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::access::{Queue, Record};
+use super::doors::Doors;
+use super::drops::Drops;
 use super::pool::Pool;
 use super::routes::{Action, Choice, Table};
 use super::target::Claim;
 use crate::names::{Hostname, InstanceId};
+use crate::wire::limits::Limits;
 
 /// How far the end of the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +33,8 @@ pub struct Shared {
     pub news: watch::Sender<u64>,
     pub stage: watch::Sender<Stage>,
     pub access: Queue,
+    pub doors: Arc<Doors>,
+    pub drops: Drops,
 }
 
 impl Default for Shared {
@@ -39,6 +44,8 @@ impl Default for Shared {
             news: watch::Sender::new(0),
             stage: watch::Sender::new(Stage::Open),
             access: Queue::default(),
+            doors: Arc::default(),
+            drops: Drops::default(),
         }
     }
 }
@@ -90,6 +97,11 @@ pub struct Worker {
 impl Worker {
     pub fn stage(&self) -> Stage {
         *self.shared.stage.borrow()
+    }
+
+    /// Those of the snapshot that is active now.
+    pub fn limits(&self) -> Limits {
+        self.shared.table.load().limits
     }
 }
 

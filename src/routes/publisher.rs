@@ -155,6 +155,7 @@ impl Publisher {
         }
         let mut domains = self.store.domains().await?;
         domains.retain(|d| apps.iter().any(|a| a.name == d.app));
-        Ok(View { apps, domains, base: self.config.domain.clone(), commit_header: self.config.proxy.commit_header })
+        let (base, proxy) = (self.config.domain.clone(), &self.config.proxy);
+        Ok(View { apps, domains, base, commit_header: proxy.commit_header, limits: (&proxy.limits).into() })
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::app::Domain;
 use crate::model::instance::{Instance, Wanted};
 use crate::names::{AppName, CommitSha, Hostname, InstanceId};
+use crate::wire::limits::Limits;
 use crate::wire::proxy::{Action, DrainBudget, Front, Route, Rules, Snapshot, Target};
 
 /// How long a held request waits at most, whatever the deploy's own limits are.
@@ -43,6 +44,8 @@ pub struct View {
     /// Apps answer at `<app>.<domain>`; without one at `<app>.localhost`.
     pub base: Option<Hostname>,
     pub commit_header: bool,
+    /// What one client may take of the proxy.
+    pub limits: Limits,
 }
 
 /// A commit point that has not been written yet: the view as it will be.
@@ -107,7 +110,13 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
     let mut seen = BTreeSet::new();
     let mut routes: Vec<Route> = own_routes.into_iter().chain(added_routes).collect();
     routes.retain(|route| seen.insert(route.host.clone()));
-    Snapshot { version, routes, targets, commit_header: view.commit_header, front: Front::default() }
+    Snapshot {
+        version,
+        routes,
+        targets,
+        commit_header: view.commit_header,
+        front: Front { limits: view.limits, ..Front::default() },
+    }
 }
 
 fn target(instance: &InstanceView, held: bool) -> Option<Target> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
+use crate::wire::limits::{DropCounts, Limits};
 
 /// Raised when a message changes in a way that the other side must know.
 pub const VERSION: u32 = 1;
@@ -32,6 +33,8 @@ pub enum FromProxy {
     Access { lines: Vec<AccessLine>, lost: u64 },
     /// Nothing is in flight at the draining target any more. Repeated after a Hello and after an Activate that names the target again.
     DrainEnded { target: InstanceId, forced: u64 },
+    /// Clients that a limit turned away, when there are more of them: at most every ten seconds.
+    Drops(DropCounts),
 }
 
 /// What the daemon tells a proxy process.
@@ -65,6 +68,7 @@ pub struct Front {
     pub certs: Vec<Certificate>,
     /// Shown where none of `certs` fits: self-signed, the same for the life of the installation. `names` is empty.
     pub fallback: Option<Certificate>,
+    pub limits: Limits,
 }
 
 /// What the proxy needs to prove to a client that it speaks for a name.
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn a_key_is_not_printed() {
         let certificate = Certificate { names: vec![], chain: "public".to_owned(), key: Secret::new("hidden".to_owned()) };
-        let front = Front { certs: vec![certificate], fallback: None };
+        let front = Front { certs: vec![certificate], ..Front::default() };
         assert!(!format!("{front:?}").contains("hidden"));
         assert!(serde_json::to_string(&front).expect("encode").contains("hidden"), "the proxy needs it");
     }
