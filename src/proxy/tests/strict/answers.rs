@@ -2,7 +2,6 @@
 //! a byte of what the instance meant for somebody else.
 
 use std::io::Write;
-use std::net::TcpStream;
 use std::time::Duration;
 
 use super::super::world::*;
@@ -201,20 +200,12 @@ fn good_but_unusual_answers_reach_the_client() {
     }
 }
 
-/// Each answer names its request; what is too much is said at once, a moment later, or in small pieces.
+/// Each answer names its request; what is too much comes in one piece with it, or when the connection idles already.
 #[test]
 fn what_an_instance_says_too_much_never_answers_another_request() {
     const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
-    type Extra = fn(&mut TcpStream);
-    let extras: [(&str, Extra); 3] = [
-        ("at once", |to| drop(to.write_all(POISON))),
-        ("a moment later", |to| {
-            std::thread::sleep(Duration::from_millis(3));
-            let _ = to.write_all(POISON);
-        }),
-        ("one byte", |to| drop(to.write_all(b"H"))),
-    ];
-    for (name, extra) in extras {
+    for (name, extra, later) in [("at once", POISON, false), ("one byte", b"H", false), ("a moment later", POISON, true)] {
+        let (said, all_said) = std::sync::mpsc::channel();
         let app = Instance::start(move |got, to| {
             let path = got.head.split(' ').nth(1).unwrap_or_default();
             let (status, length) = match path {
@@ -222,34 +213,36 @@ fn what_an_instance_says_too_much_never_answers_another_request() {
                 "/304" => ("304 Not Modified", 8),
                 _ => ("200 OK", path.len()),
             };
-            let _ = to.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n").as_bytes());
+            let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
             if status == "200 OK" && !got.head.starts_with("HEAD") {
-                let _ = to.write_all(path.as_bytes());
+                answer.extend_from_slice(path.as_bytes());
             }
-            extra(to);
-            true
+            if later {
+                let _ = to.write_all(&answer);
+                std::thread::sleep(Duration::from_millis(3));
+                answer.clear();
+            }
+            answer.extend_from_slice(extra);
+            let _ = to.write_all(&answer);
+            said.send(()).is_ok()
         });
         let world = World::with(&[&app]);
         let mut clients = [world.client(), world.client()];
         for n in 0..40 {
             for client in &mut clients {
-                let (method, path) = match n % 4 {
-                    0 => ("HEAD", format!("/head{n}")),
-                    1 => ("GET", "/204".to_owned()),
-                    2 => ("GET", "/304".to_owned()),
-                    _ => ("GET", format!("/{n}")),
+                let (method, path, wanted) = match n % 4 {
+                    0 => ("HEAD", format!("/head{n}"), (200, String::new())),
+                    1 => ("GET", "/204".to_owned(), (204, String::new())),
+                    2 => ("GET", "/304".to_owned(), (304, String::new())),
+                    _ => ("GET", format!("/{n}"), (200, format!("/{n}"))),
                 };
                 client.send(format!("{method} {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n"));
                 let answer = client.answer_to(method == "HEAD");
-                let wanted = match n % 4 {
-                    1 => (204, ""),
-                    2 => (304, ""),
-                    0 => (200, ""),
-                    _ => (200, path.as_str()),
-                };
-                assert_eq!((answer.status, answer.body.as_str()), wanted, "{name}, request {n}");
-                // What comes later comes to a connection that idles, and is seen there.
-                std::thread::sleep(Duration::from_millis(if name == "a moment later" { 10 } else { 0 }));
+                assert_eq!((answer.status, answer.body), wanted, "{name}, request {n}");
+                all_said.recv_timeout(PATIENCE).expect("the instance says it");
+                if later {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         }
     }
