@@ -162,12 +162,14 @@ fn proxy(mut s: Section<'_>) -> Result<ProxyConfig, KeyError> {
         Some(v) if v.is_text() => vec![v.parsed(address)?],
         Some(v) => v.list()?.into_iter().map(|v| v.parsed(address)).collect::<Result<Vec<_>, _>>()?,
     };
+    let limits = super::proxy_limits::read(s.section("limits")?)?;
     let proxy = ProxyConfig {
         listen,
         listen_tls,
         commit_header: s.boolean("commit_header")?.unwrap_or(false),
         upgrade_grace,
         trusted_proxies: trusted.transpose()?.unwrap_or_default(),
+        limits,
     };
     s.done()?;
     Ok(proxy)

@@ -15,8 +15,10 @@ use crate::names::Hostname;
 
 mod load;
 mod paths;
+mod proxy_limits;
 
 pub use load::KEYS;
+pub use proxy_limits::{PROXY_LIMITS_KEYS, ProxyLimits};
 
 /// Where the host config lies unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/paas/paas.toml";
@@ -63,6 +65,7 @@ pub struct ProxyConfig {
     pub upgrade_grace: Duration,
     /// Proxies in front of ours: what they say about a client is believed.
     pub trusted_proxies: Vec<Cidr>,
+    pub limits: ProxyLimits,
 }
 
 /// What `git remote add` lines tell users; sshd itself is configured elsewhere.

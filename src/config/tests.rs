@@ -27,12 +27,13 @@ fn every_example_of_the_documentation_is_valid_and_the_first_is_the_default() {
 
 #[test]
 fn the_documentation_has_every_key() {
-    for key in KEYS {
+    let keys = || KEYS.into_iter().chain(PROXY_LIMITS_KEYS);
+    for key in keys() {
         let last = key.rsplit('.').next().expect("a key has a last part");
         assert!(DOC.contains(&format!("{last} = ")), "docs/config.md lacks `{key}`");
     }
     // Each key of the list is one that the reader knows: a wrong type must be refused with its own name, not as unknown.
-    for key in KEYS {
+    for key in keys() {
         let text = match key.rsplit_once('.') {
             Some((table, last)) => format!("[{table}]\n{last} = {{ x = 1 }}\n"),
             None => format!("{key} = {{ x = 1 }}\n"),
@@ -76,6 +77,10 @@ fn mistakes_are_named_with_place_key_and_what_is_allowed() {
         ("[users]\nlogin = \"paasd\"", "three different users", ""),
         ("[proxy]\nlisten = \"80\"", "an address with a port", ""),
         ("[proxy]\nlisten = []", "at least one address", ""),
+        ("[proxy.limits]\nhead_bytes = \"1KiB\"", "a size from 4KiB", ""),
+        ("[proxy.limits]\nhead_time = \"0s\"", "`proxy.limits.head_time`", ""),
+        ("[proxy.limits]\nconnections = 0", "from 16", ""),
+        ("[proxy.limits]\nconections = 20", "unknown key `proxy.limits.conections`", "did you mean `connections`?"),
         ("[proxy]\nlisten = [80]", "`proxy.listen[0]`", ""),
         ("[proxy]\nlisten_tls = \"443\"", "an address with a port", ""),
         ("[alerts]\nwebhook = \"ftp://x\"", "an http:// or https:// address", ""),

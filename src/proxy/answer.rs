@@ -1,5 +1,7 @@
 //! From instance to client: interim answers, the head, the body.
 
+use std::io::ErrorKind;
+
 use bytes::BufMut;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -7,7 +9,7 @@ use super::access::Record;
 use super::conn::{Reader, Writer};
 use super::error::ProxyError;
 use super::h1::body::{BodyError, Decoder, Framing, Length};
-use super::h1::head::HeadScan;
+use super::h1::head::{Declared, HeadScan};
 use super::h1::request::Request;
 use super::h1::response::Response;
 use super::headers::{self, Added, Ending};
@@ -59,7 +61,10 @@ impl Answer<'_> {
             self.endable.set(ending.framing == Framing::Chunked);
         }
         self.body(length, ending.framing, from, to).await?;
-        let reusable = response.keep_alive && length != Length::UntilClose && from.buf.is_empty() && self.flow.uploaded.get();
+        // What declares a body that can't be may still send it: whoever comes next would take it for an answer.
+        let doubtful = response.status == 204 && !matches!(response.declared, Declared::Nothing | Declared::Length(0));
+        let reusable =
+            !doubtful && response.keep_alive && length != Length::UntilClose && from.buf.is_empty() && self.flow.uploaded.get();
         Ok(Ended::Answered { close: ending.close, reusable })
     }
 
@@ -152,7 +157,10 @@ impl Answer<'_> {
         if to.out.is_empty() {
             return Ok(());
         }
-        to.flush().await.map_err(|_| ProxyError::ClientGone)?;
+        to.flush().await.map_err(|e| match e.kind() {
+            ErrorKind::TimedOut => ProxyError::ReaderSlow,
+            _ => ProxyError::ClientGone,
+        })?;
         self.flow.progress.set(self.flow.progress.get() + 1);
         Ok(())
     }

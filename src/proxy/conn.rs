@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -13,7 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::h2::stream::{Incoming, Outgoing};
-use super::limits::{LINGER_TIME, READ_BYTES, STALL_TIME};
+use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, READ_BYTES, STALL_TIME};
 use super::tls::{Secure, TlsIo};
 
 #[derive(Debug)]
@@ -89,10 +90,12 @@ pub struct Writer {
     pub out: BytesMut,
     /// Bytes that went to the kernel: 0 proves that nothing was sent.
     pub written: u64,
+    /// How long the peer may take nothing.
+    pub stall: Duration,
 }
 
 impl Writer {
-    /// Writes all of `out`; an error if the peer takes nothing for [`STALL_TIME`]. Cancel-safe: yes, what was not written stays in `out`.
+    /// Writes all of `out`; an error if the peer takes nothing for `stall`. Cancel-safe: yes, what was not written stays in `out`.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
             let writing = async {
@@ -106,7 +109,7 @@ impl Writer {
                     WriteHalf::Stream(outgoing) => outgoing.write(&mut self.out).await,
                 }
             };
-            let n = timeout(STALL_TIME, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let n = timeout(self.stall, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -154,7 +157,7 @@ pub fn tune(stream: &TcpStream) {
 }
 
 fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
-    (Reader { half: read, buf: BytesMut::new(), ended: false }, Writer { half: write, out: BytesMut::new(), written: 0 })
+    (Reader { half: read, buf: BytesMut::new(), ended: false }, Writer { half: write, out: BytesMut::new(), written: 0, stall: STALL_TIME })
 }
 
 fn split(stream: TcpStream) -> (Reader, Writer) {
@@ -216,7 +219,7 @@ impl Client {
     pub async fn linger(&mut self) {
         self.writer.end().await;
         let drained = async {
-            while matches!(self.reader.fill().await, Ok(n) if n > 0) {
+            while matches!(timeout(LINGER_QUIET_TIME, self.reader.fill()).await, Ok(Ok(n)) if n > 0) {
                 self.reader.buf.clear();
             }
         };

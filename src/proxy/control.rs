@@ -202,6 +202,9 @@ impl Control {
     }
 
     async fn report_counts(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        if let Some(drops) = self.shared.drops.report() {
+            frame::write(to, &FromProxy::Drops(drops)).await?;
+        }
         let changed = self.drains.changed_counts(&self.shared.table.load());
         if changed.is_empty() {
             return Ok(());

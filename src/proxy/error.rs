@@ -17,8 +17,12 @@ pub enum ProxyError {
     TooLarge(u64),
     #[error("the connection was made for another host")]
     Misdirected,
-    #[error("the client sent too slowly")]
+    #[error("the client sent the head too slowly")]
+    HeadSlow,
+    #[error("the client sent the body too slowly")]
     ClientSlow,
+    #[error("the client did not take the answer in time")]
+    ReaderSlow,
     #[error("the client went away")]
     ClientGone,
     // Nobody's: what the routes say.
@@ -59,9 +63,9 @@ impl ProxyError {
             Self::BadRequest(HeadError::Expectation) => Some(417),
             Self::BadRequest(HeadError::Malformed(_)) | Self::BadBody(_) => Some(400),
             Self::TooLarge(_) => Some(413),
-            Self::ClientSlow => Some(408),
             Self::Misdirected => Some(421),
-            Self::ClientGone => None,
+            Self::HeadSlow | Self::ClientSlow => Some(408),
+            Self::ClientGone | Self::ReaderSlow => None,
             Self::UnknownHost => Some(404),
             Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) | Self::Maintenance => Some(503),
             Self::Dial(DialFailed { kind: DialKind::TimedOut, .. }) | Self::AnswerTime | Self::Drained => Some(504),
@@ -73,7 +77,14 @@ impl ProxyError {
     pub fn is_the_clients(&self) -> bool {
         matches!(
             self,
-            Self::BadRequest(_) | Self::BadBody(_) | Self::TooLarge(_) | Self::Misdirected | Self::ClientSlow | Self::ClientGone
+            Self::BadRequest(_)
+                | Self::BadBody(_)
+                | Self::TooLarge(_)
+                | Self::Misdirected
+                | Self::HeadSlow
+                | Self::ClientSlow
+                | Self::ReaderSlow
+                | Self::ClientGone
         )
     }
 

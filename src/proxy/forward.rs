@@ -209,7 +209,7 @@ impl Forward<'_> {
     /// Both directions at once, until the answer is whole, the client is gone, or time is up.
     /// The flag says whether all of the request went out, without which the instance's connection can't be used again.
     async fn relay(&mut self, claim: &Claim, upstream: &mut Upstream, body: &mut Decoder) -> Result<(Ended, bool), ProxyError> {
-        let flow = Flow::new();
+        let flow = Flow::new(&self.worker.limits(), self.request.expects_continue);
         let answer = Answer {
             request: self.request,
             record: self.record,

@@ -207,20 +207,21 @@ pub fn why_not(fields: &Fields, name: &[u8], trusted: bool) -> Option<&'static s
     if is_forgeable(name) {
         return Some("a client could forge it");
     }
-    // No proxy writes a claim with underscores, so none overwrites it.
-    let believed = trusted && !name.contains(&b'_');
+    // No proxy writes a claim with other punctuation, so none overwrites it.
+    let believed = trusted && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     let claims = !believed && CLAIMS.iter().any(|claim| is_dashed(name, claim));
     claims.then_some("a client could forge it; a trusted proxy may say it")
 }
 
-/// Also framing and hop-by-hop names in that spelling. Underscores count as dashes: CGI-like servers make one variable of both spellings.
+/// Also framing and hop-by-hop names in that spelling. Whatever is no letter or digit counts as a dash: CGI-like servers make one variable of
+/// `X-Y`, `X_Y` and, some of them, `X.Y`. Other names with underscores pass: apps use them, and a client gains nothing by the spelling.
 fn is_forgeable(name: &[u8]) -> bool {
     FORGEABLE.iter().chain(&HOP_BY_HOP).any(|known| is_dashed(name, known))
         || name.get(..12).is_some_and(|begin| is_dashed(begin, "x-forwarded-"))
 }
 
 fn is_dashed(name: &[u8], known: &str) -> bool {
-    let dashed = |b: &u8| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() };
+    let dashed = |b: &u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'-' };
     known.len() == name.len() && known.bytes().zip(name.iter().map(dashed)).all(|(a, b)| a == b)
 }
 

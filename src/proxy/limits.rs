@@ -1,8 +1,8 @@
-//! Every limit of the data plane, in one place.
+//! The limits of the data plane that are not a setting; `[proxy.limits]` of the host config has the others (`wire/limits.rs`).
 
 use std::time::Duration;
 
-/// Request or response head, with its first line. Cookies of big sites reach 16 KiB; 64 KiB is what app servers still take.
+/// The head of an answer, with its first line.
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// Header fields in a head.
 pub const HEAD_FIELDS: usize = 100;
@@ -15,15 +15,11 @@ pub const TRAILER_BYTES: usize = 8 * 1024;
 /// Interim answers (1xx) before the final one.
 pub const INTERIM_ANSWERS: u32 = 16;
 
-/// From the first byte of a request to the end of its head.
-pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A TLS handshake, from the accepted connection to its end, and the preface of HTTP/2 after it. Tests of this room wait less.
 pub const HANDSHAKE_TIME: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(10) };
 /// The records up to the end of a ClientHello. With keys against quantum computers it has some 2 KiB; rustls itself takes no more than this.
 pub const HELLO_BYTES: usize = 64 * 1024;
-/// A client connection without a request.
-pub const IDLE_TIME: Duration = Duration::from_secs(75);
-/// A request body, or an answer that the client does not read, without one byte of progress.
+/// An instance that takes nothing, and a client that does not take a page of ours.
 pub const STALL_TIME: Duration = Duration::from_secs(60);
 /// From the last byte of the request to the head of the answer. Above the usual long poll (30 to 60 s).
 pub const ANSWER_TIME: Duration = Duration::from_secs(120);
@@ -60,6 +56,8 @@ pub const HALF_TUNNEL_TIME: Duration = Duration::from_secs(30);
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// After an answer that came before the end of the upload: reading on, so that the client sees the answer and no reset.
 pub const LINGER_TIME: Duration = Duration::from_secs(5);
+/// As long as something comes; a client that sends nothing for so long loses nothing.
+pub const LINGER_QUIET_TIME: Duration = Duration::from_secs(2);
 /// A connection without a request on it stays open for so long after SIGTERM: one that was just accepted, or is used all the time, has its next
 /// request on its way, which is answered with `Connection: close`. Connections that come meanwhile wait in the listening socket.
 pub const LAST_CALL: Duration = Duration::from_millis(300);
@@ -102,5 +100,7 @@ pub const ACCESS_QUEUE: usize = 16 * 1024;
 pub const ACCESS_BATCH: usize = 256;
 /// The path in an access line.
 pub const ACCESS_PATH_BYTES: usize = 2 * 1024;
+/// Counts of clients turned away are told at most this often; under attack they change all the time.
+pub const DROPS_EVERY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
 /// Counts are sent at most this often.
 pub const COUNTS_EVERY: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! Accepting: one acceptor gives each connection to the worker with the fewest; every worker is one thread with its own runtime.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::Stop;
 use super::conn::Client;
 use super::dial::DialMaker;
+use super::doors::{Full, Ticket};
 use super::limits::{CLOSE_TIME, SHUTDOWN_TIME};
 use super::pool::Pool;
 use super::serve;
@@ -33,6 +34,7 @@ pub enum Kind {
 struct Arrival {
     stream: TcpStream,
     kind: Kind,
+    ticket: Ticket,
 }
 
 /// A worker as the acceptor sees it.
@@ -60,7 +62,7 @@ pub fn seat_workers(count: usize, shared: &Arc<Shared>, dial: &DialMaker) -> io:
 pub async fn accept(
     listeners: Vec<(TcpListener, Kind)>,
     seats: Vec<Seat>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     ready: Box<dyn FnOnce() -> io::Result<()> + Send>,
     mut stop: watch::Receiver<Stop>,
 ) -> io::Result<()> {
@@ -73,7 +75,7 @@ pub async fn accept(
     let mut tasks = tokio::task::JoinSet::new();
     for (listener, kind) in listeners {
         listener.set_nonblocking(true)?;
-        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, kind, sender.clone()));
+        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, kind, Arc::clone(shared), sender.clone()));
     }
     loop {
         tokio::select! {
@@ -91,12 +93,16 @@ pub async fn accept(
     Ok(())
 }
 
-async fn accept_from(listener: tokio::net::TcpListener, kind: Kind, to: mpsc::Sender<Arrival>) {
+async fn accept_from(listener: tokio::net::TcpListener, kind: Kind, shared: Arc<Shared>, to: mpsc::Sender<Arrival>) {
     loop {
         // The place is taken first: a connection that was accepted is never dropped by a shutdown.
         let Ok(place) = to.reserve().await else { return };
-        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => place.send(Arrival { stream, kind }),
+        match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => match admit(&shared, peer.ip()) {
+                Ok(ticket) => place.send(Arrival { stream, kind, ticket }),
+                // Closed at once, without a word: an answer would cost more than what it is an answer to.
+                Err(full) => shared.drops.refused(full),
+            },
             Err(error) => {
                 // Out of descriptors, or a client that left at once; the first needs a moment, the second does no harm.
                 tracing::warn!(%error, "accepting a connection");
@@ -104,6 +110,13 @@ async fn accept_from(listener: tokio::net::TcpListener, kind: Kind, to: mpsc::Se
             }
         }
     }
+}
+
+/// Counts a connection in. All clients of a trusted proxy come from its address, so that only the sum limits it.
+fn admit(shared: &Shared, peer: IpAddr) -> Result<Ticket, Full> {
+    let table = shared.table.load();
+    let known = table.trusted.iter().any(|net| net.contains(peer));
+    shared.doors.enter(peer, known, &table.limits)
 }
 
 fn give(seats: &[Seat], arrival: Arrival) {
@@ -167,16 +180,19 @@ fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<A
 }
 
 /// Counts the connection out when it ends, however it ends.
-pub struct Guest(Arc<AtomicUsize>);
+pub struct Guest {
+    open: Arc<AtomicUsize>,
+    _ticket: Ticket,
+}
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn welcome(worker: &Rc<Worker>, Arrival { stream, kind }: Arrival, open: &Arc<AtomicUsize>) {
-    let guest = Guest(Arc::clone(open));
+fn welcome(worker: &Rc<Worker>, Arrival { stream, kind, ticket }: Arrival, open: &Arc<AtomicUsize>) {
+    let guest = Guest { open: Arc::clone(open), _ticket: ticket };
     let worker = Rc::clone(worker);
     let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
     match kind {

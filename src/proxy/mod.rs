@@ -26,6 +26,9 @@ use tokio::sync::watch;
 
 mod listen; // acceptor and workers
 
+mod doors; // how many connections come in
+mod drops; // who was turned away
+
 mod serve; // one connection, one request
 
 mod worker; // what a worker has at hand; placing a request
@@ -45,6 +48,7 @@ mod tls;
 
 mod frames; // boundaries of WebSocket frames
 mod pool;
+mod pace; // how fast an upload must be
 mod tunnel;
 mod upload;
 
@@ -136,6 +140,9 @@ fn steer(mut control: control::Control, restored: Option<Vec<u8>>) -> io::Result
     }
     std::thread::Builder::new().name("control".to_owned()).spawn(move || runtime.block_on(control.run()))
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing; // what holds for any bytes
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::target::{Claim, Target};
 use super::tls::{self, certs::Certs};
 use crate::base::cidr::Cidr;
 use crate::names::{AppName, Hostname, InstanceId};
+use crate::wire::limits::Limits;
 use crate::wire::proxy::{self as wire, Rules, Snapshot};
 
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Table {
     pub commit_header: bool,
     /// Proxies in front of us.
     pub trusted: Vec<Cidr>,
+    pub limits: Limits,
     routes: HashMap<Hostname, Arc<Route>>,
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
     pub certs: Arc<Certs>,
@@ -32,7 +34,7 @@ impl Default for Table {
         let certs: Arc<Certs> = Arc::default();
         let tls = tls::config::server(Arc::clone(&certs) as _);
         let (routes, targets) = (HashMap::new(), BTreeMap::new());
-        Self { version: None, commit_header: false, trusted: Vec::new(), routes, targets, certs, tls }
+        Self { version: None, commit_header: false, trusted: Vec::new(), limits: Limits::default(), routes, targets, certs, tls }
     }
 }
 
@@ -71,6 +73,8 @@ pub enum BadSnapshot {
     ForeignTarget { host: Hostname, target: InstanceId },
     #[error("{0} redirects to itself")]
     RedirectsToItself(Hostname),
+    #[error("nobody could be served within its limits")]
+    Limits,
 }
 
 impl Table {
@@ -100,12 +104,16 @@ impl Table {
             }
         }
         let front = &snapshot.front;
+        if !front.limits.are_usable() {
+            return Err(BadSnapshot::Limits);
+        }
         let certs = Arc::new(Certs::build(front, &before.certs));
         let tls = tls::config::server(Arc::clone(&certs) as _);
         Ok(Self {
             version: Some(snapshot.version),
             commit_header: snapshot.commit_header,
             trusted: front.trusted.clone(),
+            limits: front.limits,
             routes,
             targets,
             certs,

@@ -12,7 +12,7 @@ use super::forwarded::Origin;
 use super::h1::head::HeadScan;
 use super::h1::request::Request;
 use super::headers::given_id;
-use super::limits::{HEAD_BYTES, HEAD_TIME, IDLE_TIME, LAST_CALL, STALL_TIME};
+use super::limits::{LAST_CALL, STALL_TIME};
 use super::pages::{Page, wants_json};
 use super::rules::location;
 use super::target::Claim;
@@ -51,6 +51,9 @@ pub async fn stream(worker: &Worker, mut client: Client) {
 
 /// Phase 1 and 2: waits for a request, reads its head, judges it. None: the connection is over.
 async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Request>, ProxyError> {
+    // Asked for each request, so that a connection of old keeps to new limits too.
+    let limits = worker.limits();
+    client.writer.stall = limits.stall_time();
     let reader = &mut client.reader;
     if reader.buf.is_empty() {
         let mut stages = worker.shared.stage.subscribe();
@@ -60,14 +63,14 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
         };
         let first = tokio::select! {
             biased;
-            first = timeout(IDLE_TIME, reader.fill()) => first,
+            first = timeout(limits.idle_time(), reader.fill()) => first,
             () = last_call => return Ok(None),
         };
         if !matches!(first, Ok(Ok(n)) if n > 0) {
             return Ok(None);
         }
     }
-    let deadline = Instant::now() + HEAD_TIME;
+    let deadline = Instant::now() + limits.head_time();
     let mut scan = HeadScan::default();
     let mut first_line = false;
     loop {
@@ -78,19 +81,19 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
                 let _ = reader.buf.split_to(2);
             }
         }
-        if let Some(length) = scan_from(&mut scan, &reader.buf, first_line)? {
+        if let Some(length) = scan_from(&mut scan, &reader.buf, first_line, limits.head_bytes())? {
             return Request::take(&mut reader.buf, length).map(Some).map_err(ProxyError::BadRequest);
         }
         match timeout_at(deadline, reader.fill()).await {
-            Err(_) => return Err(ProxyError::ClientSlow),
+            Err(_) => return Err(ProxyError::HeadSlow),
             Ok(Ok(n)) if n > 0 => {}
             Ok(_) => return Ok(None),
         }
     }
 }
 
-fn scan_from(scan: &mut HeadScan, buf: &[u8], begun: bool) -> Result<Option<usize>, ProxyError> {
-    if begun { scan.scan(buf, HEAD_BYTES).map_err(ProxyError::BadRequest) } else { Ok(None) }
+fn scan_from(scan: &mut HeadScan, buf: &[u8], begun: bool, limit: usize) -> Result<Option<usize>, ProxyError> {
+    if begun { scan.scan(buf, limit).map_err(ProxyError::BadRequest) } else { Ok(None) }
 }
 
 /// Phases 3 to 7 for one request. None: the connection is to be cut off.
@@ -101,6 +104,9 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
     let record = Record::new(origin, id, Some(request));
     let result = answer(worker, client, request, &record).await;
     let error = result.as_ref().err().map(ToString::to_string);
+    if let Err(error) = &result {
+        worker.shared.drops.count(error);
+    }
     let after = match result {
         Ok(after) => Some(after),
         Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), &error, &record).await,
@@ -185,6 +191,7 @@ async fn redirect(client: &mut Client, request: &Request, location: String, reco
 
 /// A request whose head was not accepted: said so, and the connection is over, as no one knows where the next request would begin.
 async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Option<After> {
+    worker.shared.drops.count(&error);
     let origin = Origin { client: client.peer.ip().to_canonical(), trusted: false, https: false };
     let record = Record::new(origin, worker.ids.make(), None);
     let after = own_answer(worker, client, None, &error, &record).await;

@@ -3,13 +3,15 @@
 mod world;
 
 mod answers;
+mod any_bytes;
 mod connect;
 mod drain;
 mod edge;
 mod forwarding;
-mod leave;
 mod h2;
 mod h2_flow;
+mod leave;
+mod limits;
 mod passthrough;
 mod strict;
 mod swap;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
@@ -9,7 +10,9 @@ use super::access::Record;
 use super::conn::{Reader, Writer};
 use super::error::ProxyError;
 use super::h1::body::{Decoder, Framing};
-use super::limits::{HALF_CLOSED_TIME, READ_AHEAD_BYTES, STALL_TIME};
+use super::limits::{HALF_CLOSED_TIME, READ_AHEAD_BYTES};
+use super::pace::{Pace, TooSlow};
+use crate::wire::limits::Limits;
 
 /// What upload and answer tell each other.
 #[derive(Debug)]
@@ -20,11 +23,23 @@ pub struct Flow {
     pub given_at: Cell<Instant>,
     /// Grows with every write to the client.
     pub progress: Cell<u64>,
+    /// How fast the body has to come.
+    pub pace: Cell<Pace>,
+    /// The client waits for a 100 and will send nothing before.
+    pub expects_continue: bool,
+    pub stall: Duration,
 }
 
 impl Flow {
-    pub fn new() -> Self {
-        Self { uploaded: Cell::new(false), given_at: Cell::new(Instant::now()), progress: Cell::new(0) }
+    pub fn new(limits: &Limits, expects_continue: bool) -> Self {
+        Self {
+            uploaded: Cell::new(false),
+            given_at: Cell::new(Instant::now()),
+            progress: Cell::new(0),
+            pace: Cell::new(Pace::new(limits)),
+            expects_continue,
+            stall: limits.stall_time(),
+        }
     }
 }
 
@@ -71,10 +86,34 @@ async fn send(
         if body.is_done() {
             return Ok(());
         }
-        match timeout(STALL_TIME, from.fill()).await {
-            Err(_) => return Err(Some(ProxyError::ClientSlow)),
+        wait_for_more(from, flow, record).await?;
+    }
+}
+
+/// Reads once, within the time that the client has. The rate holds only until the instance answers: what flows both ways after that, or waits for
+/// a 100, comes when there is something to say.
+async fn wait_for_more(from: &mut Reader, flow: &Flow, record: &Record) -> Result<(), Option<ProxyError>> {
+    let begun = Instant::now();
+    loop {
+        let mut pace = flow.pace.get();
+        let paced = record.status.get() == 0 && (record.bytes_in.get() > 0 || !flow.expects_continue);
+        let limit = flow.stall.saturating_sub(begun.elapsed());
+        let limit = pace.left().filter(|_| paced).map_or(limit, |left| left.min(limit));
+        let waited = Instant::now();
+        let filled = timeout(limit, from.fill()).await;
+        let came = match &filled {
+            Err(_) if begun.elapsed() >= flow.stall => return Err(Some(ProxyError::ClientSlow)),
+            Err(_) => 0,
             Ok(Err(_) | Ok(0)) => return Err(Some(ProxyError::ClientGone)),
-            Ok(Ok(_)) => {}
+            Ok(Ok(n)) => *n,
+        };
+        // Asked again: the answer may have begun meanwhile.
+        if paced && record.status.get() == 0 {
+            pace.add(waited.elapsed(), came).map_err(|TooSlow| Some(ProxyError::ClientSlow))?;
+            flow.pace.set(pace);
+        }
+        if came > 0 {
+            return Ok(());
         }
     }
 }

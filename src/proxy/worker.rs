@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::access::{Queue, Record};
+use super::doors::Doors;
+use super::drops::Drops;
 use super::forwarded::Origin;
 use super::h1::head::Fields;
 use super::pool::Pool;
@@ -14,6 +16,7 @@ use super::routes::{Choice, Table};
 use super::rules::Step;
 use super::target::Claim;
 use crate::names::{Hostname, InstanceId};
+use crate::wire::limits::Limits;
 
 /// How far the end of the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +42,8 @@ pub struct Shared {
     pub access: Queue,
     /// The port that clients reach by https; None if there is none.
     pub https_port: Option<u16>,
+    pub doors: Arc<Doors>,
+    pub drops: Drops,
 }
 
 impl Default for Shared {
@@ -50,6 +55,8 @@ impl Default for Shared {
             followed: watch::Sender::new(false),
             access: Queue::default(),
             https_port: None,
+            doors: Arc::default(),
+            drops: Drops::default(),
         }
     }
 }
@@ -125,6 +132,11 @@ impl Worker {
     pub async fn first_snapshot(&self) {
         let mut news = self.shared.news.subscribe();
         while self.shared.table.load().version.is_none() && news.changed().await.is_ok() {}
+    }
+
+    /// Those of the snapshot that is active now.
+    pub fn limits(&self) -> Limits {
+        self.shared.table.load().limits
     }
 }
 

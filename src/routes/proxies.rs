@@ -136,6 +136,7 @@ impl Proxies {
                 let of = inner.counts.entry(generation.to_owned()).or_default();
                 of.extend(counts.into_iter().map(|c| (c.target, c)));
             }
+            FromProxy::Drops(counts) => tracing::warn!(generation, ?counts, "the proxy turned clients away"),
             FromProxy::Access { lines, lost } => self.log.write(&lines, lost, generation),
         }
         self.bump();

@@ -188,9 +188,11 @@ impl Publisher {
             chain: certificate.chain,
             key: certificate.key,
         };
+        let proxy = &self.config.proxy;
         Ok(Front {
             certs: self.store.certificates().await?.into_iter().map(shown).collect(),
-            trusted: self.config.proxy.trusted_proxies.clone(),
+            trusted: proxy.trusted_proxies.clone(),
+            limits: (&proxy.limits).into(),
             ..Front::default()
         })
     }

@@ -49,7 +49,7 @@ pub struct View {
     /// Apps answer at `<app>.<domain>`; without one at `<app>.localhost`.
     pub base: Option<Hostname>,
     pub commit_header: bool,
-    /// Certificates, trusted proxies.
+    /// Certificates, trusted proxies, what one client may take of the proxy.
     pub front: Front,
 }
 

@@ -8,6 +8,7 @@ use crate::base::cidr::Cidr;
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
+use crate::wire::limits::{DropCounts, Limits};
 
 /// Raised when a message changes in a way that the other side must know.
 pub const VERSION: u32 = 1;
@@ -42,9 +43,12 @@ pub enum FromProxy {
     Access { lines: Vec<AccessLine>, lost: u64 },
     /// Nothing is in flight at the draining target any more. Repeated after a Hello and after an Activate that names the target again.
     DrainEnded { target: InstanceId, forced: u64 },
+    /// Clients that a limit turned away, when there are more of them: at most every ten seconds.
+    Drops(DropCounts),
 }
 
 /// What the daemon tells a proxy process.
+#[allow(clippy::large_enum_variant, reason = "a few messages a minute, each moved twice")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum ToProxy {
@@ -77,6 +81,7 @@ pub struct Front {
     pub fallback: Option<Certificate>,
     /// Proxies of our own in front: what they say about the client is believed, and passed on.
     pub trusted: Vec<Cidr>,
+    pub limits: Limits,
 }
 
 /// What the proxy needs to prove to a client that it speaks for a name.

@@ -222,7 +222,7 @@ fn may_trail(name: &str) -> bool {
         "x-request-start",
         "location",
     ];
-    let name = name.to_ascii_lowercase().replace('_', "-");
+    let name = name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     !NEVER.contains(&name.as_str())
         && !name.starts_with("x-forwarded-")
         && !name.starts_with("proxy-")

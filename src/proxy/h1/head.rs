@@ -2,14 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::proxy::limits::{HEAD_BYTES, HEAD_FIELDS};
+use crate::proxy::limits::HEAD_FIELDS;
 
 /// Why a head was refused. The text names the rule, never the peer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     #[error("malformed head: {0}")]
     Malformed(&'static str),
-    #[error("the head is over {HEAD_BYTES} bytes or {HEAD_FIELDS} fields")]
+    #[error("the head is too long or has over {HEAD_FIELDS} fields")]
     TooLarge,
     #[error("the protocol version is not HTTP/1.0 or HTTP/1.1")]
     Version,

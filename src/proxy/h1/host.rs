@@ -22,7 +22,7 @@ impl Host {
         let port = match port {
             None | Some("") => None,
             Some(digits) if digits.len() <= 5 && digits.bytes().all(|c| c.is_ascii_digit()) => {
-                Some(digits.parse().map_err(|_| WRONG)?)
+                Some(digits.parse().ok().filter(|port| *port != 0).ok_or(WRONG)?)
             }
             Some(_) => return Err(WRONG),
         };

@@ -82,7 +82,8 @@ impl Request {
     /// Path and query in origin form, or `*`. May hold bytes over 0x7f.
     pub fn target(&self) -> &[u8] {
         match self.target.get(self.fields.bytes()) {
-            // An absolute target may have no path (RFC 9112 §3.2.2).
+            // An absolute target may have no path (RFC 9112 §3.2.1, §3.2.4).
+            b"" if self.method() == "OPTIONS" => b"*",
             b"" => b"/",
             target => target,
         }
@@ -120,7 +121,8 @@ fn why_refused(error: httparse::Error, head: &[u8]) -> HeadError {
 /// Splits the target into authority (absolute form) and origin form. CONNECT has no meaning here, TRACE would echo secrets.
 fn target_of<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, &'a str), HeadError> {
     const WRONG: HeadError = HeadError::Malformed("the request target");
-    if matches!(method, "CONNECT" | "TRACE") {
+    // Methods are case-sensitive, but not to everyone behind us. TRACK is TRACE under another name.
+    if ["CONNECT", "TRACE", "TRACK"].iter().any(|refused| method.eq_ignore_ascii_case(refused)) {
         return Err(HeadError::Method);
     }
     if target.contains('#') {

@@ -25,7 +25,7 @@ pub use self::h2::*;
 pub use daemon::Daemon;
 pub use secure::*;
 
-pub use instance::{Instance, head_value, read_body, read_head, read_request};
+pub use instance::{Got, Instance, head_value, read_body, read_head, read_request};
 
 /// Long enough for a loaded machine; nothing waits this long unless it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);

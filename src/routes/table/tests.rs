@@ -40,14 +40,14 @@ fn view() -> View {
         domains: vec![www],
         base: None,
         commit_header: false,
-        front: Front::default(),
+        front: Front { limits: Limits { head_bytes: 12345, ..Limits::default() }, ..Front::default() },
     }
 }
 
 #[test]
 fn only_live_web_instances_are_routed_to() {
     let made = snapshot(&view(), 7);
-    assert_eq!(made.version, 7);
+    assert_eq!((made.version, made.front.limits.head_bytes), (7, 12345));
     assert_eq!(made.routes[0].host.as_str(), "shop.localhost");
     assert_eq!(made.routes[0].action, Action::Forward { targets: vec![InstanceId(1)] });
     assert!(matches!(made.routes[1].action, Action::Redirect { .. }));

@@ -1,6 +1,6 @@
 //! Servers in the place of apps, and how they read.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +27,22 @@ impl Got {
 pub struct Instance {
     pub address: SocketAddr,
     pub got: Arc<Mutex<Vec<Got>>>,
+    /// All that came, also what never became a whole request.
+    pub raw: Arc<Mutex<Vec<u8>>>,
+}
+
+/// Remembers what is read through it.
+struct Tee<R> {
+    from: R,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.from.read(to)?;
+        self.seen.lock().expect("seen").extend_from_slice(&to[..n]);
+        Ok(n)
+    }
 }
 
 impl Instance {
@@ -34,9 +50,11 @@ impl Instance {
     pub fn start(answer: impl Fn(&Got, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
         let got: Arc<Mutex<Vec<Got>>> = Arc::default();
         let seen = Arc::clone(&got);
+        let raw: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let all = Arc::clone(&raw);
         let address = Self::raw(move |stream, connection| {
             let mut write = stream.try_clone().expect("clone");
-            let mut read = BufReader::new(stream);
+            let mut read = BufReader::new(Tee { from: stream, seen: Arc::clone(&all) });
             while let Some(mut request) = read_request(&mut read) {
                 request.connection = connection;
                 seen.lock().expect("got").push(request.clone());
@@ -45,7 +63,7 @@ impl Instance {
                 }
             }
         });
-        Self { address, got }
+        Self { address, got, raw }
     }
 
     /// Always the same bytes.
@@ -66,6 +84,11 @@ impl Instance {
             }
         });
         address
+    }
+
+    /// Takes all that was recorded so far: requests, and every byte.
+    pub fn take(&self) -> (Vec<Got>, Vec<u8>) {
+        (std::mem::take(&mut *self.got.lock().expect("got")), std::mem::take(&mut *self.raw.lock().expect("raw")))
     }
 
     pub fn requests(&self) -> Vec<Got> {
