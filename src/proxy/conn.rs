@@ -157,7 +157,10 @@ pub fn tune(stream: &TcpStream) {
 }
 
 fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
-    (Reader { half: read, buf: BytesMut::new(), ended: false }, Writer { half: write, out: BytesMut::new(), written: 0, stall: STALL_TIME })
+    (
+        Reader { half: read, buf: BytesMut::new(), ended: false },
+        Writer { half: write, out: BytesMut::new(), written: 0, stall: STALL_TIME },
+    )
 }
 
 fn split(stream: TcpStream) -> (Reader, Writer) {

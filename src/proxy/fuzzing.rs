@@ -9,7 +9,7 @@ use super::h1::body::{Decoder, Framing, Length};
 use super::h1::head::{Declared, Fields, HeadError, HeadScan};
 use super::h1::request::Request;
 use super::h1::response::Response;
-use super::headers::{self, Ending, Provenance};
+use super::headers::{self, Added, Ending, Provenance};
 use super::routes::Table;
 use crate::base::clock::UnixMillis;
 use crate::wire::proxy::Snapshot;
@@ -83,7 +83,7 @@ pub fn response(data: &[u8]) -> bool {
         _ if response.is_interim() => headers::write_interim(&mut out, &response),
         _ => {
             let ending = Ending::of(&asked, length, false);
-            headers::write_answer(&mut out, &asked, &response, ending, None);
+            headers::write_answer(&mut out, &asked, &response, ending, Added { release: None, hsts: None });
             let again = answer_again(&mut out);
             let Some(again) = again else { return true };
             let expected = match (length, ending.framing) {
@@ -188,7 +188,7 @@ fn body(length: Length, wire: &[u8], mut numbers: Numbers) {
 /// What the instance gets is one request: the same one, framed in the same way, with our own word about the client and no other.
 fn rewritten(request: &Request) {
     let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    let about = Provenance { client, port: 80, https: false, id: "id", at: UnixMillis(0) };
+    let about = Provenance { client, port: 80, https: false, trusted: false, id: "id", at: UnixMillis(0) };
     let mut out = BytesMut::new();
     headers::write_request(&mut out, request, &about);
     let end = HeadScan::default().scan(&out, usize::MAX).expect("what is written is good");

@@ -24,7 +24,7 @@ pub mod stream;
 use super::conn::{Client, Ends};
 use super::limits::{
     H2_BUFFERED_BYTES, H2_CONNECTION_WINDOW, H2_GOODBYE_TIME, H2_LOCAL_RESETS, H2_STREAM_WINDOW, H2_STREAMS, HANDSHAKE_TIME,
-    HEAD_BYTES, IDLE_TIME, LAST_CALL, LINGER_TIME,
+    LAST_CALL, LINGER_TIME,
 };
 use super::listen::Guest;
 use super::serve;
@@ -90,7 +90,10 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let (io, mut alarm) = Watched::new(io);
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE_TIME, builder().handshake::<_, Bytes>(io)).await else {
+    let limits = worker.limits();
+    let idle_time = limits.idle_time();
+    let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE_TIME, builder(head_bytes).handshake::<_, Bytes>(io)).await else {
         return Closed::CutOff;
     };
     let streams = Rc::new(Streams { running: Cell::new(0), quiet_since: Cell::new(Instant::now()) });
@@ -98,7 +101,7 @@ where
     // Once it is told to go, the client may finish what it has, and no more.
     let mut goodbye = None;
     loop {
-        let wake = goodbye.unwrap_or_else(|| streams.quiet_since.get() + IDLE_TIME);
+        let wake = goodbye.unwrap_or_else(|| streams.quiet_since.get() + idle_time);
         tokio::select! {
             biased;
             () = alarm.raised() => {
@@ -120,14 +123,14 @@ where
                 None => return Closed::Properly,
                 Some(Err(_)) => return Closed::CutOff,
             },
-            () = reached(&mut stages, Stage::Closing), if goodbye.is_none() => {
+            () = reached(&mut stages, Stage::Leaving), if goodbye.is_none() => {
                 // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
                 connection.graceful_shutdown();
                 goodbye = Some(Instant::now() + H2_GOODBYE_TIME);
             }
             () = sleep_until(wake) => match (streams.running.get(), goodbye) {
                 (0, Some(_)) => return Closed::CutOff,
-                (0, None) if streams.quiet_since.get().elapsed() >= IDLE_TIME => {
+                (0, None) if streams.quiet_since.get().elapsed() >= idle_time => {
                     connection.graceful_shutdown();
                     goodbye = Some(Instant::now() + H2_GOODBYE_TIME);
                 }
@@ -139,11 +142,11 @@ where
     }
 }
 
-fn builder() -> Builder {
+fn builder(head_bytes: u32) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(H2_STREAMS)
-        .max_header_list_size(HEAD_BYTES as u32)
+        .max_header_list_size(head_bytes)
         .initial_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_send_buffer_size(H2_BUFFERED_BYTES)

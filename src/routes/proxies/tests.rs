@@ -20,8 +20,14 @@ impl Proxy {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         tokio::spawn(Arc::clone(proxies).serve(theirs));
         let mut proxy = Proxy(ours);
-        let hello =
-            FromProxy::Hello { version: VERSION, pid: 1, generation: generation.to_owned(), active: None, listening: Vec::new() };
+        let hello = FromProxy::Hello {
+            version: VERSION,
+            pid: 1,
+            generation: generation.to_owned(),
+            active: None,
+            listening: Vec::new(),
+            listening_tls: Vec::new(),
+        };
         proxy.say(hello).await;
         proxy
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::clock::UnixMillis;
 use crate::names::{DeployId, ProcessName, ReleaseNumber};
+use crate::wire::limits::Limits;
 
 fn instance(id: i64, app: &str, process: &str, wanted: Wanted) -> InstanceView {
     let row = Instance {
