@@ -37,6 +37,7 @@ mod size;
 mod ssh_cli;
 mod supervise;
 mod tarball;
+mod tls;
 mod units;
 mod why;
 mod workers;
