@@ -9,6 +9,7 @@ mod edge;
 mod forwarding;
 mod h2;
 mod h2_flow;
+mod h2spec;
 mod passthrough;
 mod strict;
 mod swap;
