@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly binary=/usr/local/bin/paas config=/etc/paas/paas.toml state=/var/lib/paas run=/run/paas
 readonly record=/etc/paas/install-manifest drop_in=/etc/ssh/sshd_config.d/paas.conf dockerd_log=/var/log/paas-dockerd.log
-readonly units="paas-daemon.socket paas-control.socket paas-proxy.socket paas-dialer.socket paas-daemon.service paas-proxy.service paas-dialer.service paas.service"
+readonly units="paas-daemon.socket paas-control.socket paas-proxy.socket paas-proxy-tls.socket paas-dialer.socket paas-daemon.service paas-proxy.service paas-dialer.service paas.service"
 demo=no uninstall=no purge=no yes=no
 log=$(mktemp /tmp/paas-install.XXXXXX.log)
 begun=$SECONDS
@@ -237,7 +237,15 @@ who_has_port() { ss -Hltnp "sport = :$1" 2>/dev/null | sed -n 's/.*users:(("\([^
 
 write_config() {
     [ -e $config ] && return
-    local listen='# listen = ["[::]:80"]' holder
+    local listen='# listen = ["[::]:80"]' listen_tls='# listen_tls = ["[::]:443"]' holder
+    holder=$(who_has_port 443)
+    if [ -n "$holder" ]; then
+        local tls_port=8443
+        while [ -n "$(who_has_port $tls_port)" ]; do tls_port=$((tls_port + 1)); done
+        listen_tls="listen_tls = [\"[::]:$tls_port\"]"
+        warn "port 443 is taken by $holder: paas listens for TLS on port $tls_port instead"
+        note "to change it: [proxy] listen_tls in $config, then run $0 again"
+    fi
     holder=$(who_has_port 80)
     if [ -n "$holder" ]; then
         local port=8080
@@ -256,6 +264,7 @@ write_config() {
 
 [proxy]
 $listen
+$listen_tls
 
 [ssh]
 # host = "server.example.com"
@@ -316,34 +325,47 @@ set_up_ssh() {
 
 # ---- processes ------------------------------------------------------------------------------------------------------------------------
 
-# The addresses in the settings, one per line; nothing where the default holds.
-listen_of_config() { { sed -n '/^\[proxy\]/,/^\[[^p]/s/^listen *= *//p' $config | grep -oE '"[^"]+"' || true; } | tr -d '"'; }
+# The addresses of a setting (listen, listen_tls), one per line; nothing where the default holds.
+addresses_of() { { sed -n "/^\\[proxy\\]/,/^\\[[^p]/s/^$1 *= *//p" $config | grep -oE '"[^"]+"' || true; } | tr -d '"'; }
+tls_is_off() { sed -n '/^\[proxy\]/,/^\[[^p]/p' $config | grep -Eq '^listen_tls *= *\[ *\]'; }
 
 # Says who holds a port that the proxy needs, while there is still a simple way out.
 check_ports() {
     paas_answers && return
     if systemd_runs && systemctl is-active -q paas-proxy.socket; then return; fi
     local address holder
-    for address in $(listen_of_config | grep . || echo '[::]:80'); do
+    for address in $(addresses_of listen | grep . || echo '[::]:80'); do
         holder=$(who_has_port "${address##*:}")
         [ -z "$holder" ] || die "port ${address##*:} is taken by $holder" "set another one in $config, for example:" '[proxy]' 'listen = ["[::]:8080"]'
+    done
+    tls_is_off && return
+    for address in $(addresses_of listen_tls | grep . || echo '[::]:443'); do
+        holder=$(who_has_port "${address##*:}")
+        [ -z "$holder" ] || die "port ${address##*:} is taken by $holder" "set another one in $config, for example:" '[proxy]' 'listen_tls = ["[::]:8443"]'
     done
 }
 
 # The sockets of systemd must be those of the settings.
 write_socket_drop_in() {
-    local folder=/etc/systemd/system/paas-proxy.socket.d addresses address
-    addresses=$(listen_of_config)
-    if [ -z "$addresses" ]; then
-        rm -rf $folder
+    local folder=/etc/systemd/system/$1.d addresses address
+    addresses=$(addresses_of "$2")
+    if [ "$2" = listen_tls ] && tls_is_off; then
+        # Wanted by other units, so it must refuse to start by itself.
+        mkdir -p "$folder"
+        printf '[Unit]\nConditionPathExists=!/\n' >"$folder/listen.conf"
+        made dir "$folder"
         return
     fi
-    mkdir -p $folder
+    if [ -z "$addresses" ]; then
+        rm -rf "$folder"
+        return
+    fi
+    mkdir -p "$folder"
     {
         printf '[Socket]\nListenStream=\n'
         while read -r address; do printf 'ListenStream=%s\n' "$address"; done <<<"$addresses"
-    } >$folder/listen.conf
-    made dir $folder
+    } >"$folder/listen.conf"
+    made dir "$folder"
 }
 
 start_by_systemd() {
@@ -358,10 +380,12 @@ start_by_systemd() {
         install -D -m 0644 "$here/systemd/paas-tmpfiles.conf" /etc/tmpfiles.d/paas.conf
         made file /etc/tmpfiles.d/paas.conf
     fi
-    write_socket_drop_in
+    write_socket_drop_in paas-proxy.socket listen
+    write_socket_drop_in paas-proxy-tls.socket listen_tls
     systemctl daemon-reload
     # shellcheck disable=SC2086  # a list of units
     systemctl enable -q $units 2>/dev/null || true
+    if tls_is_off; then systemctl stop -q paas-proxy-tls.socket; fi
     if ! systemctl is-active -q paas-daemon.service; then
         step "Starting paas" systemctl start paas.service
     elif [ "$changed" = yes ]; then

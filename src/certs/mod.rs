@@ -1,7 +1,9 @@
 //! Certificates that people bring: read, and checked before they are kept.
 //!
-//! Owns: what a chain and a key must be to be shown to clients. Uses: names, base, model. Never: keeps anything (the store does), shows
+//! Owns: what a chain and a key must be to be shown to clients. Uses: names, base, model. Never: keeps anything (the store does; but for the self-signed one of the host), shows
 //! anything (the proxy does), puts a key into an error. Invariant: what passes here, the proxy can show.
+
+pub mod self_signed;
 
 use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::crypto::ring;

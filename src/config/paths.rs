@@ -16,6 +16,11 @@ impl HostConfig {
         self.state_dir.join("secret.key")
     }
 
+    /// What TLS clients see where no certificate fits, with its key (mode 0600).
+    pub fn self_signed(&self) -> PathBuf {
+        self.state_dir.join("self-signed.pem")
+    }
+
     /// Locked by the one daemon that may work on this state.
     pub fn lock_file(&self) -> PathBuf {
         self.state_dir.join("lock")

@@ -24,6 +24,7 @@ use crate::alerts::{About, Alerts};
 use crate::api::server::{Server, accept};
 use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
+use crate::certs;
 use crate::config::HostConfig;
 use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
@@ -41,6 +42,7 @@ use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
 use crate::routes::publisher::Publisher;
 use crate::store::{self, Sealer, Store};
+use crate::wire;
 use crate::wire::dialer::DialClient;
 use crate::workers::Crew;
 
@@ -162,7 +164,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         disk: Disk::new(Arc::clone(config), docker.clone(), store.clone()),
         builder: Builder::new(docker, Arc::clone(config), install),
         instances,
-        publisher: Publisher::new(store, Arc::clone(config), proxies),
+        publisher: Publisher::new(store, Arc::clone(config), proxies, fallback(config)),
         repos: Repos::new(Arc::clone(config)),
         logs,
         alerts,
@@ -187,4 +189,15 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     let mut int = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     Ok(())
+}
+
+/// The self-signed certificate. Without one TLS works for the names that have their own; nothing else depends on it.
+fn fallback(config: &HostConfig) -> Option<wire::proxy::Certificate> {
+    match certs::self_signed::load_or_make(&config.self_signed()) {
+        Ok(own) => Some(wire::proxy::Certificate { names: Vec::new(), chain: own.chain, key: own.key }),
+        Err(error) => {
+            tracing::error!(%error, "no self-signed certificate could be made");
+            None
+        }
+    }
 }

@@ -157,10 +157,22 @@ pub struct LivenessSpec {
 #[serde(default)]
 pub struct HttpSpec {
     pub https: Https,
+    pub tls: Tls,
     /// Seconds of Strict-Transport-Security; None: not sent.
     pub hsts: Option<u64>,
     /// Bytes of a request's body; None: any.
     pub max_body: Option<u64>,
+}
+
+/// Who ends the TLS of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// The proxy, with the certificate that paas has.
+    #[default]
+    Proxy,
+    /// The app: the proxy passes connections on undecrypted, by the name in their ClientHello.
+    Passthrough,
 }
 
 /// What becomes of requests without TLS.

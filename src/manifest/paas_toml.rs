@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rules;
-use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, WEB};
+use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, Tls, WEB};
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::{BranchName, ConfigKey, Hostname, ProcessName};
 
@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
 
 /// Every key that can be written; docs/manifest.md shows each with its default, and a test compares.
-pub const KEYS: [&str; 42] = [
+pub const KEYS: [&str; 43] = [
     "build.buildpack",
     "build.dockerfile",
     "build.image",
@@ -54,6 +54,7 @@ pub const KEYS: [&str; 42] = [
     "deploy.drain_streams",
     "domains.names",
     "http.https",
+    "http.tls",
     "http.hsts",
     "http.max_body",
     "crash.files",
@@ -286,11 +287,23 @@ fn http(mut s: Section<'_>, found: &mut PaasToml) -> Result<(), KeyError> {
         "both" => Ok(Https::Both),
         other => Err(format!("found `{}`, but it must be auto, redirect or both", other.escape_debug())),
     })?;
+    let tls = s.parsed("tls", |given| match given {
+        "proxy" => Ok(Tls::Proxy),
+        "passthrough" => Ok(Tls::Passthrough),
+        other => Err(format!("found `{}`, but it must be proxy or passthrough", other.escape_debug())),
+    })?;
+    let unseen = s
+        .error("with `tls = \"passthrough\"` the proxy sees no request: `https`, `hsts` and `max_body` are the app's own affair");
     found.http = HttpSpec {
         https: https.unwrap_or_default(),
+        tls: tls.unwrap_or_default(),
         hsts: s.parsed("hsts", rules::hsts)?,
         max_body: s.size("max_body", 1..=1 << 50)?,
     };
+    let http = &found.http;
+    if http.tls == Tls::Passthrough && (https.is_some() || http.hsts.is_some() || http.max_body.is_some()) {
+        return Err(unseen);
+    }
     s.done()
 }
 

@@ -169,10 +169,16 @@ fn rules_for_requests_are_read_and_checked() {
     let http = |text: &str| read(&toml(&format!("[http]\n{text}\n"))).map(|m| m.http);
     assert_eq!(http("").expect("empty"), HttpSpec::default());
     let given = http("https = \"redirect\"\nhsts = \"30d\"\nmax_body = \"100 MB\"").expect("valid");
-    assert_eq!(given, HttpSpec { https: Https::Redirect, hsts: Some(30 * 24 * 3600), max_body: Some(100_000_000) });
+    assert_eq!(
+        given,
+        HttpSpec { https: Https::Redirect, tls: Tls::Proxy, hsts: Some(30 * 24 * 3600), max_body: Some(100_000_000) }
+    );
     assert_eq!(http("hsts = \"1y\"").expect("valid").hsts, Some(31_557_600));
     assert_eq!(http("hsts = \"0s\"").expect("valid").hsts, Some(0));
+    assert_eq!(http("tls = \"passthrough\"").expect("valid").tls, Tls::Passthrough);
     for bad in [
+        "tls = \"app\"",
+        "tls = \"passthrough\"\nhsts = \"1y\"",
         "https = \"on\"",
         "https = true",
         "hsts = \"11y\"",

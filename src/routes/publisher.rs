@@ -35,6 +35,8 @@ pub struct Publisher {
     store: Store,
     config: Arc<HostConfig>,
     pub proxies: Arc<Proxies>,
+    /// Shown where no certificate fits.
+    fallback: Option<wire::Certificate>,
     /// Serialises prepare → commit → activate over all apps; holds the last number that was tried, so that none is used twice.
     turn: Mutex<u64>,
     /// Instances that are being restarted: no request goes to them. Forgotten with the daemon: then they serve as they are.
@@ -44,11 +46,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(store: Store, config: Arc<HostConfig>, proxies: Arc<Proxies>) -> Arc<Self> {
+    pub fn new(store: Store, config: Arc<HostConfig>, proxies: Arc<Proxies>, fallback: Option<wire::Certificate>) -> Arc<Self> {
         Arc::new(Self {
             store,
             config,
             proxies,
+            fallback,
             turn: Mutex::new(0),
             suspended: std::sync::Mutex::default(),
             dirty: AtomicBool::new(false),
@@ -191,9 +194,9 @@ impl Publisher {
         let proxy = &self.config.proxy;
         Ok(Front {
             certs: self.store.certificates().await?.into_iter().map(shown).collect(),
+            fallback: self.fallback.clone(),
             trusted: proxy.trusted_proxies.clone(),
             limits: (&proxy.limits).into(),
-            ..Front::default()
         })
     }
 }

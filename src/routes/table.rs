@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::manifest::{HttpSpec, Https};
+use crate::manifest::{HttpSpec, Https, Tls};
 use crate::model::app::Domain;
 use crate::model::instance::{Instance, Wanted};
 use crate::model::maintenance::Maintenance;
@@ -125,6 +125,7 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
 fn rules(app: &AppView, host: &Hostname, front: &Front) -> Rules {
     let certified = || front.certs.iter().flat_map(|c| &c.names).any(|n| HostPattern::parse(n).is_ok_and(|n| n.covers(host)));
     Rules {
+        passthrough: app.http.tls == Tls::Passthrough,
         https_redirect: match app.http.https {
             Https::Redirect => true,
             Https::Both => false,
@@ -133,7 +134,6 @@ fn rules(app: &AppView, host: &Hostname, front: &Front) -> Rules {
         hsts: app.http.hsts,
         max_body: app.http.max_body,
         maintenance: app.maintenance.as_ref().map(|m| wire::Maintenance { message: m.message.clone(), hold_ms: millis(m.hold) }),
-        ..Rules::default()
     }
 }
 

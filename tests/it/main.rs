@@ -38,6 +38,7 @@ mod size;
 mod ssh_cli;
 mod supervise;
 mod tarball;
+mod tls;
 mod units;
 mod upgrade;
 mod why;

@@ -26,9 +26,16 @@ fn the_demo_of_a_fresh_machine_ends_with_its_page() {
 #[test]
 fn units_are_enabled_and_docker_is_pulled_in() {
     let host = host();
-    for unit in
-        ["paas.service", "paas-proxy.socket", "paas-dialer.socket", "paas-daemon.socket", "paas-control.socket", "docker", "ssh"]
-    {
+    for unit in [
+        "paas.service",
+        "paas-proxy.socket",
+        "paas-proxy-tls.socket",
+        "paas-dialer.socket",
+        "paas-daemon.socket",
+        "paas-control.socket",
+        "docker",
+        "ssh",
+    ] {
         let done = host.sh(&format!("systemctl is-enabled {unit}"));
         assert_eq!(done.out.trim(), "enabled", "{unit}\n{done}");
     }

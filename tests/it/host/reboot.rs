@@ -52,6 +52,7 @@ fn order_of_start(host: &super::Host) {
     let active = |unit: &str| host.number(unit, "ActiveEnterTimestampMonotonic");
     for (first, then) in [
         ("paas-proxy.socket", "paas-proxy.service"),
+        ("paas-proxy-tls.socket", "paas-proxy.service"),
         ("paas-dialer.socket", "paas-dialer.service"),
         ("paas-daemon.socket", "paas-daemon.service"),
         ("paas-control.socket", "paas-daemon.service"),

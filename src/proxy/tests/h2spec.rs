@@ -1,0 +1,24 @@
+//! h2spec against the proxy, where `tests/bench/h2spec/run` gives it: it is a program of its own, built from the Go module proxy.
+
+use std::process::Command;
+
+use super::world::*;
+use crate::wire::proxy::Route;
+
+#[test]
+fn h2spec_finds_no_fault_when_it_is_given() {
+    let Some(program) = std::env::var_os("H2SPEC") else { return };
+    let app = Instance::fixed(&ok("x"));
+    let world = World::start();
+    world.place(1, app.address);
+    let mut routes = snapshot(1, &[1], &[]);
+    let other = Route { host: host("localhost"), ..routes.routes[0].clone() };
+    routes.routes.push(other);
+    world.activate(&with_certs(routes, vec![certificate(&["localhost"])]));
+    let port = world.tls_address.port().to_string();
+    let done =
+        Command::new(program).args(["-t", "-k", "-h", "localhost", "-p", &port, "-o", "5", "-S"]).output().expect("h2spec runs");
+    let text = String::from_utf8_lossy(&done.stdout);
+    println!("{text}");
+    assert!(done.status.success() && text.contains(" 0 failed"), "{text}");
+}
