@@ -1,6 +1,6 @@
 //! The data plane: takes requests from the internet and gives each to an instance of the app that owns its host name.
 //!
-//! Owns: the listening sockets, HTTP/1.1 on both sides, the routes in memory, claims and drains. Uses: names, base, wire, the dialer's
+//! Owns: the listening sockets, TLS and HTTP/2 to clients, HTTP/1.1 on both sides, the routes in memory, claims and drains. Uses: names, base, wire, the dialer's
 //! connections. Never: talks to Docker or SQL, reads or writes a file, knows an address of an instance, waits for the daemon.
 //! Invariants: what the instance gets was parsed and written anew (no byte goes through unread before a 101); a request that was let in
 //! is waited for by a drain; a bad snapshot changes nothing; a full queue loses access lines, counted, and never time.
