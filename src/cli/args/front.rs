@@ -16,7 +16,7 @@ pub enum RoutesAct {
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Such as https://shop.example.com/cart?id=7
+    /// Such as `https://shop.example.com/cart?id=7`
     pub url: String,
     /// A header field of the request; several are allowed. After `explain`, -H means this
     #[arg(long, value_name = "NAME: VALUE")]
