@@ -475,7 +475,7 @@ show_page() { # app commit seconds
     host=$1.$(sed -n 's/^domain *= *"\(.*\)".*/\1/p' $config)
     [ "$host" != "$1." ] || host=$1.localhost
     # An address that one can connect to: the wildcard is this machine.
-    address=$(grep -oE '"[^" ]+:[1-9][0-9]*"' $run/listening.json 2>/dev/null | head -n 1 | tr -d '"' || listen_of_config | head -n 1)
+    address=$(grep -oE '"[^" ]+:[1-9][0-9]*"' $run/listening.json 2>/dev/null | head -n 1 | tr -d '"' || addresses_of listen | head -n 1)
     address=$(sed 's/^\[::\]/127.0.0.1/; s/^0\.0\.0\.0/127.0.0.1/' <<<"${address:-127.0.0.1:80}")
     page=$(curl -sS --max-time 10 -H "Host: $host" "http://$address/") || die "no page at http://$address/ (Host: $host)"
     grep -qi 'hello' <<<"$page" || die "this is not the page of the demo:" "$(head -c 300 <<<"$page")"
