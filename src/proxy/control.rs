@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::drains::Drains;
-use super::limits::{ACCESS_BATCH, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME};
+use super::limits::{ACCESS_BATCH, ACCESS_PAUSE, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME};
 use super::routes::Table;
 use super::worker::{Shared, Stage, reached};
 use crate::base::backoff::Backoff;
@@ -103,7 +103,8 @@ impl Control {
         self.greet(&mut write).await?;
         let mut tick = interval(COUNTS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lines = Vec::with_capacity(ACCESS_BATCH);
+        let mut lines = Vec::new();
+        let mut lines_at = Instant::now();
         let mut stages = self.shared.stage.subscribe();
         loop {
             tokio::select! {
@@ -114,7 +115,11 @@ impl Control {
                 },
                 () = self.drains.any_ended() => self.report_drains(&mut write).await?,
                 _ = tick.tick() => self.report_counts(&mut write).await?,
-                _ = self.access.recv_many(&mut lines, ACCESS_BATCH) => self.report_access(&mut lines, &mut write).await?,
+                // They gather meanwhile: to wake this thread for each would cost more than the answer that it tells of.
+                _ = next_lines(&mut self.access, &mut lines, lines_at) => {
+                    lines_at = Instant::now() + ACCESS_PAUSE;
+                    self.report_access(&mut lines, &mut write).await?;
+                }
             }
         }
     }
@@ -223,7 +228,7 @@ impl Control {
     }
 
     async fn report_access(&mut self, lines: &mut Vec<AccessLine>, to: &mut OwnedWriteHalf) -> io::Result<()> {
-        let batch = std::mem::replace(lines, Vec::with_capacity(ACCESS_BATCH));
+        let batch = std::mem::take(lines);
         let count = batch.len() as u64;
         let written = frame::write(to, &FromProxy::Access { lines: batch, lost: self.shared.access.lost() }).await;
         if written.is_err() {
@@ -232,6 +237,12 @@ impl Control {
         }
         written
     }
+}
+
+/// What there is at `at`, or the first line after it. Cancel-safe: yes.
+async fn next_lines(from: &mut mpsc::Receiver<AccessLine>, to: &mut Vec<AccessLine>, at: Instant) -> usize {
+    sleep_until(at).await;
+    from.recv_many(to, ACCESS_BATCH).await
 }
 
 async fn read_asks(mut from: OwnedReadHalf, to: mpsc::Sender<io::Result<ToProxy>>) {

@@ -97,7 +97,9 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// Access lines that wait for the daemon; the next ones are counted as lost.
 pub const ACCESS_QUEUE: usize = 16 * 1024;
 /// Access lines in one message.
-pub const ACCESS_BATCH: usize = 256;
+pub const ACCESS_BATCH: usize = 4096;
+/// Between two messages with access lines: 160,000 requests a second still fit into one.
+pub const ACCESS_PAUSE: Duration = Duration::from_millis(25);
 /// The path in an access line.
 pub const ACCESS_PATH_BYTES: usize = 2 * 1024;
 /// Counts of clients turned away are told at most this often; under attack they change all the time.
