@@ -14,7 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::h2::stream::{Incoming, Outgoing};
-use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, READ_BYTES, STALL_TIME};
+use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME};
 use super::tls::{Secure, TlsIo};
 
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Reader {
     pub buf: BytesMut,
     /// The peer ended its side.
     pub ended: bool,
+    /// For the next read.
+    room: usize,
 }
 
 impl Reader {
@@ -45,8 +47,13 @@ impl Reader {
     pub async fn fill(&mut self) -> io::Result<usize> {
         let n = match &mut self.half {
             ReadHalf::Plain(half) => {
-                self.buf.reserve(READ_BYTES);
-                half.read_buf(&mut self.buf).await?
+                self.buf.reserve(self.room);
+                let n = half.read_buf(&mut self.buf).await?;
+                // Who fills the room has more to send: fewer and larger reads, and writes, for a long body.
+                if n >= self.room {
+                    self.room = (self.room * 2).min(MOST_READ_BYTES);
+                }
+                n
             }
             ReadHalf::Tls(io) => io.read(&mut self.buf).await?,
             ReadHalf::Stream(incoming) => incoming.read(&mut self.buf).await?,
@@ -72,6 +79,7 @@ impl Reader {
         if self.buf.is_empty() {
             self.buf = BytesMut::new();
         }
+        self.room = READ_BYTES;
     }
 
     /// The stream of HTTP/2 that this is. Its end is told by itself, so nothing need be read to notice that the client went.
@@ -158,7 +166,7 @@ pub fn tune(stream: &TcpStream) {
 
 fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
     (
-        Reader { half: read, buf: BytesMut::new(), ended: false },
+        Reader { half: read, buf: BytesMut::new(), ended: false, room: READ_BYTES },
         Writer { half: write, out: BytesMut::new(), written: 0, stall: STALL_TIME },
     )
 }

@@ -94,6 +94,8 @@ pub const H2_GOODBYE_TIME: Duration = Duration::from_secs(1);
 pub const READ_AHEAD_BYTES: usize = 16 * 1024;
 /// Room for one read.
 pub const READ_BYTES: usize = 16 * 1024;
+/// For one of a long body.
+pub const MOST_READ_BYTES: usize = 128 * 1024;
 /// Access lines that wait for the daemon; the next ones are counted as lost.
 pub const ACCESS_QUEUE: usize = 16 * 1024;
 /// Access lines in one message.
