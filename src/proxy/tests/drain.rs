@@ -19,6 +19,15 @@ fn gated(body: &'static str) -> (Instance, Sender<()>) {
     (app, go)
 }
 
+/// An instance whose answer is a stream with one event, and no end.
+fn one_event() -> Instance {
+    Instance::start(|_, to| {
+        to.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").expect("write");
+        std::thread::sleep(PATIENCE);
+        false
+    })
+}
+
 fn ended(world: &World) -> u64 {
     match world.daemon.wait("drain end", |m| matches!(m, FromProxy::DrainEnded { .. })) {
         FromProxy::DrainEnded { forced, .. } => forced,
@@ -61,11 +70,7 @@ fn at_the_end_of_the_budget_a_request_is_answered_504_and_events_end_properly() 
     assert_eq!(slow.answer().status, 504);
     assert_eq!(ended(&world), 1);
 
-    let events = Instance::start(|_, to| {
-        to.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").expect("write");
-        std::thread::sleep(PATIENCE);
-        false
-    });
+    let events = one_event();
     let world = World::with(&[&events]);
     let mut client = world.client();
     client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
@@ -77,11 +82,7 @@ fn at_the_end_of_the_budget_a_request_is_answered_504_and_events_end_properly() 
 
 #[test]
 fn a_budget_that_is_shortened_counts_from_the_beginning_of_the_drain() {
-    let events = Instance::start(|_, to| {
-        to.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").expect("write");
-        std::thread::sleep(PATIENCE);
-        false
-    });
+    let events = one_event();
     let world = World::with(&[&events]);
     let mut client = world.client();
     client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
