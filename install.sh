@@ -457,16 +457,23 @@ run_demo() {
     "$binary" apps info $app >/dev/null 2>&1 || "$binary" apps create $app >"$log" 2>&1 || die "the app can't be made" "$(cat "$log")"
     mkdir -p "$home/hello"
     cp -r "$here/tests/apps/hello/." "$home/hello/"
-    git=(git -C "$home/hello" -c user.name=demo -c user.email=demo@localhost -c commit.gpgsign=false)
+    git=(git -C "$home/hello")
     [ -d "$home/hello/.git" ] || git init -q -b main "$home/hello"
+    # In the repository, so that whoever goes on from here needs no options.
+    "${git[@]}" config user.name demo
+    "${git[@]}" config user.email demo@localhost
+    "${git[@]}" config commit.gpgsign false
+    "${git[@]}" config core.sshCommand "ssh -p $port -i $home/id -F none -o LogLevel=ERROR -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=$home/known_hosts"
+    "${git[@]}" remote remove deploy 2>/dev/null || true
+    "${git[@]}" remote add deploy "paas@localhost:$app"
     "${git[@]}" add -A
     "${git[@]}" commit -q --allow-empty -m "demo of $(date -u +%FT%TZ)"
     # This machine's own host key may be a new one.
     rm -f "$home/known_hosts"
-    export GIT_SSH_COMMAND="ssh -p $port -i $home/id -F none -o LogLevel=ERROR -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=$home/known_hosts"
-    say "git push paas@localhost:$app main"
+    unset GIT_SSH_COMMAND GIT_SSH
+    say "git push deploy main     (to paas@localhost:$app)"
     local started=$SECONDS
-    "${git[@]}" push "paas@localhost:$app" main || die "the push failed" "run again, or look at: paas deploys list -a $app"
+    "${git[@]}" push deploy main || die "the push failed" "run again, or look at: paas deploys list -a $app"
     show_page $app "$("${git[@]}" rev-parse HEAD)" $((SECONDS - started))
 }
 
@@ -482,7 +489,7 @@ show_page() { # app commit seconds
     say "The page came through the proxy: $(sed -n 's:.*<h1>\(.*\)</h1>.*:\1:p' <<<"$page" | head -n 1)"
     printf '\n       URL      http://%s/\n' "$host$(sed 's/.*\(:[0-9]*\)$/\1/; s/^:80$//' <<<"$address")"
     printf '       commit   %s\n       push     %s s (its stages are listed above)\n       all      %s s\n\n' "$2" "$3" $((SECONDS - begun))
-    note "next: change $HOME/.config/paas-demo/hello/index.html, commit, push; paas logs --tail -a $1"
+    note "next: cd ${HOME:-/root}/.config/paas-demo/hello, change index.html, git commit -a, git push deploy main; paas logs --tail -a $1"
 }
 
 # ---- removing -------------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 //! What every command needs: which server, which app, where to print.
 
 use std::cell::OnceCell;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::Connection;
@@ -86,7 +87,11 @@ impl Context {
             Some(given) => Server::parse(given).map(Some).map_err(CliError::usage),
             // Somebody who names the socket means this machine.
             None if self.environment("PAAS_SOCKET").is_some() => Ok(None),
-            None => Ok(self.remote()?.map(|remote| remote.server)),
+            // Whoever may use the socket of this very machine needs no key for it.
+            None => {
+                let server = self.remote()?.map(|remote| remote.server);
+                Ok(server.filter(|server| !(server.is_this_machine() && UnixStream::connect(self.socket()).is_ok())))
+            }
         }
     }
 

@@ -49,6 +49,11 @@ impl Server {
         }
     }
 
+    /// Whether ssh would come back to the machine that it starts from. With a port it may be led elsewhere (a tunnel, a virtual machine).
+    pub fn is_this_machine(&self) -> bool {
+        self.port.is_none() && matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
+    }
+
     /// The program that makes a connection to this server's API: ssh by argv, no shell.
     pub fn tunnel(&self) -> Vec<OsString> {
         // For tests and for people with unusual ssh set-ups; split as a shell would, but run by none.

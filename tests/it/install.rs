@@ -98,6 +98,11 @@ fn the_demo_shows_its_page(server: &Server) {
     // The shell of the demo asks for the page as a browser of the machine would.
     server.sh("curl -sS --fail -H 'Host: hello.localhost' http://127.0.0.1/").ok().says(&["Hello from paas"]);
     assert!(!done.text().contains("next:\n"), "an unfinished hint stands in the output:\n{done}");
+    // And so does whoever goes on as the last line says.
+    done.says(&["git push deploy main"]);
+    let next = "cd ~/.config/paas-demo/hello && sed -i 's/Hello/Good day/' index.html && git commit -qam second && git push deploy main && paas ps";
+    server.sh(next).ok().says(&["remote: -----> Live: v2", "web.1"]);
+    server.sh("curl -sS --fail -H 'Host: hello.localhost' http://127.0.0.1/").ok().says(&["Good day from paas"]);
 }
 
 fn a_port_that_is_taken_later_stops_the_run_with_a_reason(server: &Server) {
@@ -121,7 +126,7 @@ fn data_outlives_an_uninstall(server: &Server) {
     eventually("the app of before serves again, without a push", Duration::from_secs(20), || {
         (server.sh(page).code == 0).then_some(())
     });
-    server.sh("paas releases -a hello --json").ok().says(&["\"v1\""]).never_says(&["\"v2\""]);
+    server.sh("paas releases -a hello --json").ok().says(&["\"v2\""]).never_says(&["\"v3\""]);
 }
 
 /// Answers the question that is asked only of a terminal.
