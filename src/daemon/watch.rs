@@ -10,6 +10,7 @@ use crate::base::size::bytes;
 use crate::deploys::world::World;
 use crate::instances::link::Change;
 use crate::model::alert::Kind;
+use crate::model::end::{crash_loop_phrase, is_crash_loop};
 use crate::model::instance::Wanted;
 use crate::names::InstanceId;
 use crate::wire::init::EndReport;
@@ -48,7 +49,7 @@ pub async fn watch(world: Arc<World>) {
             _ = ticks.tick() => watch.look().await,
             change = changes.recv() => match change {
                 Ok((instance, Change::Ended(report))) => watch.ended(instance, &report).await,
-                // Some were missed: the next ends of a loop count as well.
+                // Some were missed: the next end of a loop counts as well.
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -121,15 +122,16 @@ impl Watch {
             return;
         }
         let subject = format!("{}/{}", row.app, row.process);
-        let looping = self.ends.ended(&subject, Instant::now());
+        self.ends.ended(&subject, Instant::now());
         let hint = format!("paas logs -a {} -p {}", row.app, row.process);
         if report.out_of_memory {
             let text = format!("{subject} {}", report.summary());
             let hint = format!("raise `memory` of [processes.{}] in paas.toml, or find the leak: {hint}", row.process);
             self.world.alerts.raise(Kind::OutOfMemory, &subject, &text, &hint).await;
         }
-        if let Some(times) = looping {
-            let text = format!("{subject} ended {times} times within 10 minutes; the last time it {}", report.summary());
+        if is_crash_loop(report.in_a_row) {
+            let what = crash_loop_phrase(report.in_a_row);
+            let text = format!("{} of {} is {what}: it {}", row.label(), row.app, report.summary());
             self.world.alerts.raise(Kind::CrashLoop, &subject, &text, &hint).await;
         }
     }
