@@ -1,11 +1,13 @@
 //! Looks after what the installation stands on, and raises or clears the alerts about it. The verdicts are `alerts::judge`'s.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::alerts::judge::{Ends, Patience, Verdict, disk};
+use crate::base::clock::UnixMillis;
 use crate::base::size::bytes;
 use crate::deploys::world::World;
 use crate::instances::link::Change;
@@ -61,6 +63,7 @@ impl Watch {
     async fn look(&mut self) {
         self.roles().await;
         self.disks().await;
+        self.certificates().await;
         self.calm_down().await;
     }
 
@@ -111,6 +114,31 @@ impl Watch {
                     self.world.alerts.clear(Kind::DiskLow, &subject, &text).await;
                 }
                 Verdict::Keep => {}
+            }
+        }
+    }
+
+    /// Told once when the end comes near and once when it has come; over when none that is shown for these hosts ends soon.
+    async fn certificates(&self) {
+        let (alerts, now) = (&self.world.alerts, UnixMillis::now());
+        // What can't be read now is looked at again; `paas doctor` says why.
+        let Ok(all) = self.world.store.certificates().await else { return };
+        let mut ending = BTreeSet::new();
+        for certificate in all.iter().filter(|c| c.ends_soon(now)) {
+            let hosts = certificate.shown_for();
+            let (state, text) = match certificate.has_ended(now) {
+                true => ("ended", format!("the certificate for {hosts} has ended: clients refuse https")),
+                false => ("soon", format!("the certificate for {hosts} ends in {} days", certificate.days_left(now))),
+            };
+            let occurrence = format!("{} {state}", certificate.facts.fingerprint);
+            let hint = format!("paas certs add {hosts} --chain FILE --key FILE");
+            alerts.raise_once(Kind::CertificateEnds, &hosts, &occurrence, &text, &hint).await;
+            ending.insert(hosts);
+        }
+        for alert in alerts.list(0).await.unwrap_or_default() {
+            if alert.kind == Kind::CertificateEnds && !ending.contains(&alert.subject) {
+                let text = format!("no certificate that ends soon is shown for {} any more", alert.subject);
+                alerts.clear(alert.kind, &alert.subject, &text).await;
             }
         }
     }
