@@ -70,7 +70,7 @@ impl Server {
         let soon = all.iter().filter(|certificate| certificate.ends_soon(now)).map(|certificate| {
             let (hosts, days) = (certificate.shown_for(), certificate.days_left(now));
             let todo = format!("paas certs add {hosts} --chain FILE --key FILE");
-            if days < 0 {
+            if certificate.has_ended(now) {
                 return doctor::problem("certs", format!("the certificate for {hosts} has ended"), todo);
             }
             doctor::warning("certs", format!("the certificate for {hosts} ends in {days} days"), todo)
