@@ -235,25 +235,25 @@ make_users() {
 
 who_has_port() { ss -Hltnp "sport = :$1" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p;t;s/.*/another program/p' | head -n 1; }
 
+# port_for PORT INSTEAD KEY WHAT: prints PORT, or the first free one from INSTEAD on, and then says to the user who has PORT and which
+# KEY of the config changes it.
+port_for() {
+    local holder port=$2
+    holder=$(who_has_port "$1")
+    if [ -z "$holder" ]; then echo "$1"; return; fi
+    while [ -n "$(who_has_port "$port")" ]; do port=$((port + 1)); done
+    warn "port $1 is taken by $holder: paas listens $4on port $port instead" >&2
+    note "to change it: [proxy] $3 in $config, then run $0 again" >&2
+    echo "$port"
+}
+
 write_config() {
     [ -e $config ] && return
-    local listen='# listen = ["[::]:80"]' listen_tls='# listen_tls = ["[::]:443"]' holder
-    holder=$(who_has_port 443)
-    if [ -n "$holder" ]; then
-        local tls_port=8443
-        while [ -n "$(who_has_port $tls_port)" ]; do tls_port=$((tls_port + 1)); done
-        listen_tls="listen_tls = [\"[::]:$tls_port\"]"
-        warn "port 443 is taken by $holder: paas listens for TLS on port $tls_port instead"
-        note "to change it: [proxy] listen_tls in $config, then run $0 again"
-    fi
-    holder=$(who_has_port 80)
-    if [ -n "$holder" ]; then
-        local port=8080
-        while [ -n "$(who_has_port $port)" ]; do port=$((port + 1)); done
-        listen="listen = [\"[::]:$port\"]"
-        warn "port 80 is taken by $holder: paas listens on port $port instead"
-        note "to change it: [proxy] listen in $config, then run $0 again"
-    fi
+    local listen='# listen = ["[::]:80"]' listen_tls='# listen_tls = ["[::]:443"]' port
+    port=$(port_for 443 8443 listen_tls 'for TLS ')
+    [ "$port" = 443 ] || listen_tls="listen_tls = [\"[::]:$port\"]"
+    port=$(port_for 80 8080 listen '')
+    [ "$port" = 80 ] || listen="listen = [\"[::]:$port\"]"
     local ssh_port
     ssh_port=$(sshd_port)
     cat >$config <<TOML

@@ -1,6 +1,6 @@
 //! When a condition is worth an alert, and when it is over. Pure: facts and times in, a verdict out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What follows from a look.
@@ -53,42 +53,33 @@ pub fn disk(free: u64, reserve: u64) -> Verdict {
     }
 }
 
-/// So many ends within [`WINDOW`] are a crash loop.
-const ENDS: usize = 5;
-/// Init's own pauses between restarts stay well below this.
-const WINDOW: Duration = Duration::from_secs(600);
+/// An alert about how a process ends is over only after so long without an end: one that crashes each few minutes flutters otherwise.
+const CALM: Duration = Duration::from_secs(600);
 
-/// How often the processes of apps ended. Kept in memory: after a restart of the daemon it counts anew.
+/// When the processes of apps ended last. What a crash loop is says `model::end`; this is for its end. Kept in memory: after a restart of the
+/// daemon each is calm only after a whole [`CALM`] of looking.
 #[derive(Debug)]
 pub struct Ends {
     began: Instant,
-    /// By subject (`shop/web`), the newest last.
-    ends: BTreeMap<String, VecDeque<Instant>>,
+    /// By subject (`shop/web`).
+    last: BTreeMap<String, Instant>,
 }
 
 impl Ends {
     pub fn new(now: Instant) -> Self {
-        Self { began: now, ends: BTreeMap::new() }
+        Self { began: now, last: BTreeMap::new() }
     }
 
-    /// Notes an end; gives how many there were within the window if they are a loop.
-    pub fn ended(&mut self, subject: &str, now: Instant) -> Option<usize> {
-        let ends = self.ends.entry(subject.to_owned()).or_default();
-        ends.push_back(now);
-        while ends.front().is_some_and(|at| now.saturating_duration_since(*at) > WINDOW) {
-            ends.pop_front();
-        }
-        (ends.len() >= ENDS).then_some(ends.len())
+    pub fn ended(&mut self, subject: &str, now: Instant) {
+        self.last.insert(subject.to_owned(), now);
     }
 
-    /// Has it been quiet around the subject for a whole window?
     pub fn is_calm(&self, subject: &str, now: Instant) -> bool {
-        let last = self.ends.get(subject).and_then(|ends| ends.back()).unwrap_or(&self.began);
-        now.saturating_duration_since(*last) > WINDOW
+        now.saturating_duration_since(*self.last.get(subject).unwrap_or(&self.began)) > CALM
     }
 
     /// Drops what is over, so that apps which are gone take no memory.
     pub fn tidy(&mut self, now: Instant) {
-        self.ends.retain(|_, ends| ends.back().is_some_and(|at| now.saturating_duration_since(*at) <= WINDOW));
+        self.last.retain(|_, last| now.saturating_duration_since(*last) <= CALM);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::toml_file::{KeyError, Section};
 
 /// The keys of the table, as docs/config.md shows them; a test compares.
-pub const PROXY_LIMITS_KEYS: [&str; 8] = [
+pub const PROXY_LIMITS_KEYS: [&str; 9] = [
     "proxy.limits.head_bytes",
     "proxy.limits.head_time",
     "proxy.limits.idle_time",
@@ -14,6 +14,7 @@ pub const PROXY_LIMITS_KEYS: [&str; 8] = [
     "proxy.limits.stall_time",
     "proxy.limits.connections",
     "proxy.limits.connections_per_address",
+    "proxy.limits.held_per_app",
 ];
 
 /// What one client, and all of them together, may take of the proxy. The default is what an empty table means.
@@ -34,6 +35,8 @@ pub struct ProxyLimits {
     pub connections: u64,
     /// Of one IPv4 address or one IPv6 /64.
     pub connections_per_address: u64,
+    /// Requests of one app that wait at one time: for a deploy that stops before it starts, or for the end of its maintenance.
+    pub held_per_app: u64,
 }
 
 impl Default for ProxyLimits {
@@ -51,6 +54,8 @@ impl Default for ProxyLimits {
             connections: 20_000,
             // Some hundred people behind one address of their office or carrier, each with a few connections.
             connections_per_address: 1000,
+            // What an app takes at once when the wait is over; each also costs its connection.
+            held_per_app: 1000,
         }
     }
 }
@@ -68,6 +73,7 @@ pub fn read(mut s: Section<'_>) -> Result<ProxyLimits, KeyError> {
         stall_time: s.duration("stall_time", SECOND..=HOUR)?.unwrap_or(d.stall_time),
         connections: s.integer("connections", 16..=10_000_000)?.unwrap_or(d.connections),
         connections_per_address: s.integer("connections_per_address", 1..=10_000_000)?.unwrap_or(d.connections_per_address),
+        held_per_app: s.integer("held_per_app", 1..=10_000_000)?.unwrap_or(d.held_per_app),
     };
     s.done()?;
     Ok(limits)

@@ -1,15 +1,18 @@
 //! Looks after what the installation stands on, and raises or clears the alerts about it. The verdicts are `alerts::judge`'s.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::alerts::judge::{Ends, Patience, Verdict, disk};
+use crate::base::clock::UnixMillis;
 use crate::base::size::bytes;
 use crate::deploys::world::World;
 use crate::instances::link::Change;
 use crate::model::alert::Kind;
+use crate::model::end::{crash_loop_phrase, is_crash_loop};
 use crate::model::instance::Wanted;
 use crate::names::InstanceId;
 use crate::wire::init::EndReport;
@@ -48,7 +51,7 @@ pub async fn watch(world: Arc<World>) {
             _ = ticks.tick() => watch.look().await,
             change = changes.recv() => match change {
                 Ok((instance, Change::Ended(report))) => watch.ended(instance, &report).await,
-                // Some were missed: the next ends of a loop count as well.
+                // Some were missed: the next end of a loop counts as well.
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -60,6 +63,7 @@ impl Watch {
     async fn look(&mut self) {
         self.roles().await;
         self.disks().await;
+        self.certificates().await;
         self.calm_down().await;
     }
 
@@ -114,6 +118,31 @@ impl Watch {
         }
     }
 
+    /// Told once when the end comes near and once when it has come; over when none that is shown for these hosts ends soon.
+    async fn certificates(&self) {
+        let (alerts, now) = (&self.world.alerts, UnixMillis::now());
+        // What can't be read now is looked at again; `paas doctor` says why.
+        let Ok(all) = self.world.store.certificates().await else { return };
+        let mut ending = BTreeSet::new();
+        for certificate in all.iter().filter(|c| c.ends_soon(now)) {
+            let hosts = certificate.shown_for();
+            let (state, text) = match certificate.has_ended(now) {
+                true => ("ended", format!("the certificate for {hosts} has ended: clients refuse https")),
+                false => ("soon", format!("the certificate for {hosts} ends in {} days", certificate.days_left(now))),
+            };
+            let occurrence = format!("{} {state}", certificate.facts.fingerprint);
+            let hint = format!("paas certs add {hosts} --chain FILE --key FILE");
+            alerts.raise_once(Kind::CertificateEnds, &hosts, &occurrence, &text, &hint).await;
+            ending.insert(hosts);
+        }
+        for alert in alerts.list(0).await.unwrap_or_default() {
+            if alert.kind == Kind::CertificateEnds && !ending.contains(&alert.subject) {
+                let text = format!("no certificate that ends soon is shown for {} any more", alert.subject);
+                alerts.clear(alert.kind, &alert.subject, &text).await;
+            }
+        }
+    }
+
     /// An app ended by itself. Those of a deploy that is not live yet are the deploy's own story.
     async fn ended(&mut self, id: InstanceId, report: &EndReport) {
         let Ok(Some(row)) = self.world.store.instance(id).await else { return };
@@ -121,15 +150,16 @@ impl Watch {
             return;
         }
         let subject = format!("{}/{}", row.app, row.process);
-        let looping = self.ends.ended(&subject, Instant::now());
+        self.ends.ended(&subject, Instant::now());
         let hint = format!("paas logs -a {} -p {}", row.app, row.process);
         if report.out_of_memory {
             let text = format!("{subject} {}", report.summary());
             let hint = format!("raise `memory` of [processes.{}] in paas.toml, or find the leak: {hint}", row.process);
             self.world.alerts.raise(Kind::OutOfMemory, &subject, &text, &hint).await;
         }
-        if let Some(times) = looping {
-            let text = format!("{subject} ended {times} times within 10 minutes; the last time it {}", report.summary());
+        if is_crash_loop(report.in_a_row) {
+            let what = crash_loop_phrase(report.in_a_row);
+            let text = format!("{} of {} is {what}: it {}", row.label(), row.app, report.summary());
             self.world.alerts.raise(Kind::CrashLoop, &subject, &text, &hint).await;
         }
     }

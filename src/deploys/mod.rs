@@ -11,7 +11,7 @@ pub mod driver;
 pub mod error;
 pub mod feed;
 pub mod hung;
-pub mod layers;
+pub mod full_disks;
 pub mod looks;
 pub mod plan;
 pub mod prune;

@@ -70,7 +70,14 @@ fn run_with(run: DialerRun, parent: Parent) -> io::Result<()> {
     }
     let home = Home::move_in()?;
     let waiting = Waiting::start(home.clone(), parent.clone())?;
-    let shared = Arc::new(Dialer { targets: Mutex::new(BTreeMap::new()), waiting, home, parent, key_dirs: run.key_dirs });
+    let shared = Arc::new(Dialer {
+        targets: Mutex::new(BTreeMap::new()),
+        registering: Mutex::new(()),
+        waiting,
+        home,
+        parent,
+        key_dirs: run.key_dirs,
+    });
     for (name, namespace) in run.restored {
         shared.restore(&name, namespace);
     }
@@ -139,6 +146,8 @@ impl Drop for Seat {
 
 struct Dialer {
     targets: Mutex<BTreeMap<InstanceId, Arc<Target>>>,
+    /// Held while one is put in place or taken away, with the telling of our parent; taken before `targets`.
+    registering: Mutex<()>,
     waiting: Waiting,
     home: Arc<Home>,
     parent: Parent,
@@ -202,32 +211,52 @@ impl Dialer {
         if port == 0 {
             return Err((DialError::Other, "port 0 is no port".to_owned()));
         }
-        let target = Arc::new(Target::new(id, port, namespace));
-        let mut targets = lock(&self.targets);
-        if targets.len() >= TARGET_LIMIT && !targets.contains_key(&id) {
-            return Err((DialError::Other, format!("the dialer holds {TARGET_LIMIT} targets, that is its limit")));
-        }
-        // Under the lock: two registrations of one target must leave the same one here and in the store.
-        if let Some(old) = targets.insert(id, target.clone()) {
+        // The whole of it under one lock of its own: two registrations of one target must leave the same one here and in the store, and no
+        // dial waits for our parent.
+        let _registering = lock(&self.registering);
+        let old = {
+            let targets = lock(&self.targets);
+            if targets.len() >= TARGET_LIMIT && !targets.contains_key(&id) {
+                return Err((DialError::Other, format!("the dialer holds {TARGET_LIMIT} targets, that is its limit")));
+            }
+            targets.get(&id).cloned()
+        };
+        let target = match &old {
+            Some(old) if old.is(port, &namespace) => old.clone(),
+            Some(old) => Arc::new(Target::new(id, port, namespace).after(old)),
+            None => Arc::new(Target::new(id, port, namespace)),
+        };
+        // Never a moment without it, here or in the store, whenever a dial comes or this process ends: two in the store are put right at the
+        // next start. What is as before is stored once more under its name, in case our parent has lost it.
+        self.parent.store_fd(&target.kept_name(), target.namespace.as_fd());
+        lock(&self.targets).insert(id, target.clone());
+        if let Some(old) = old.filter(|old| !Arc::ptr_eq(old, &target)) {
             self.parent.remove_fd(&old.kept_name());
         }
-        self.parent.store_fd(&target.kept_name(), target.namespace.as_fd());
         Ok(Answer::Done)
     }
 
     fn unregister(&self, id: InstanceId) {
-        let mut targets = lock(&self.targets);
-        if let Some(old) = targets.remove(&id) {
+        let _registering = lock(&self.registering);
+        let old = lock(&self.targets).remove(&id);
+        if let Some(old) = old {
             self.parent.remove_fd(&old.kept_name());
         }
     }
 
+    /// Takes back what an earlier process had stored. Of two of one target the later is taken: that process ended while it replaced it.
     fn restore(&self, name: &str, namespace: OwnedFd) {
-        match Target::from_kept(name, namespace, &self.home) {
-            Ok(target) => {
-                lock(&self.targets).insert(target.id, Arc::new(target));
-            }
-            Err(why) => tracing::warn!(name, why, "a kept descriptor is not taken back"),
+        let target = match Target::from_kept(name, namespace, &self.home) {
+            Ok(target) => Arc::new(target),
+            Err(why) => return tracing::warn!(name, why, "a kept descriptor is not taken back"),
+        };
+        let mut targets = lock(&self.targets);
+        let stale = match targets.get(&target.id) {
+            Some(other) if other.generation > target.generation => Some(target),
+            Some(_) | None => targets.insert(target.id, target),
+        };
+        if let Some(stale) = stale {
+            self.parent.remove_fd(&stale.kept_name());
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Target {
     pub id: InstanceId,
     pub port: u16,
     pub namespace: OwnedFd,
+    /// How many others this one has replaced: the higher is the later.
+    pub generation: u64,
     /// Connects that wait for the app to accept.
     pub waiting: AtomicUsize,
     /// Which of the ways to connect worked last.
@@ -45,24 +47,43 @@ pub struct Own {
 
 impl Target {
     pub fn new(id: InstanceId, port: u16, namespace: OwnedFd) -> Self {
-        Self { id, port, namespace, waiting: AtomicUsize::new(0), way: AtomicU8::new(0), own: Mutex::new(Own::default()) }
+        let (waiting, way, own) = (AtomicUsize::new(0), AtomicU8::new(0), Mutex::new(Own::default()));
+        Self { id, port, namespace, generation: 0, waiting, way, own }
     }
 
-    /// The name under which our parent keeps the namespace: `t-i45-3000`.
+    /// This one, in place of `old`.
+    pub fn after(self, old: &Self) -> Self {
+        Self { generation: old.generation + 1, ..self }
+    }
+
+    /// Whether it is this port of this namespace. A namespace's identity is not given anew while a descriptor of it is open.
+    pub fn is(&self, port: u16, namespace: &OwnedFd) -> bool {
+        let same = || matches!((identity(&self.namespace), identity(namespace)), (Ok(mine), Ok(other)) if mine == other);
+        self.port == port && same()
+    }
+
+    /// The name under which our parent keeps the namespace: `t-i45-3000`, and `t-i45-3000-1` for what replaced it. No two registrations of a
+    /// target share a name, so that the new one is stored before the old one is removed.
     pub fn kept_name(&self) -> String {
-        format!("t-{}-{}", self.id, self.port)
+        match self.generation {
+            0 => format!("t-{}-{}", self.id, self.port),
+            later => format!("t-{}-{}-{later}", self.id, self.port),
+        }
     }
 
     /// The reverse of [`Target::kept_name`], for a descriptor that came back.
     pub fn from_kept(name: &str, namespace: OwnedFd, home: &Home) -> Result<Self, String> {
-        let mut parts = name.split('-');
-        let (Some("t"), Some(id), Some(port), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err("its name is not t-<target>-<port>".to_owned());
+        let parts: Vec<&str> = name.split('-').collect();
+        let (id, port, generation) = match parts[..] {
+            ["t", id, port] => (id, port, "0"),
+            ["t", id, port, generation] => (id, port, generation),
+            _ => return Err("its name is not t-<target>-<port> or t-<target>-<port>-<generation>".to_owned()),
         };
         let id = InstanceId::parse(id).map_err(|e| e.to_string())?;
         let port = port.parse().map_err(|_| format!("`{port}` is no port"))?;
+        let generation = generation.parse().map_err(|_| format!("`{generation}` is no generation"))?;
         home.check(&namespace).map_err(|(_, why)| why)?;
-        Ok(Self::new(id, port, namespace))
+        Ok(Self { generation, ..Self::new(id, port, namespace) })
     }
 }
 

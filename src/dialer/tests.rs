@@ -212,6 +212,68 @@ fn a_restarted_dialer_still_has_its_targets() {
 }
 
 #[test]
+fn dials_during_repeated_registrations_are_all_answered_and_the_store_is_never_without_the_target() {
+    let (world, blue, green) = (World::new(), Net::new(), Net::new());
+    let ports = [&blue, &green].map(|net| net.app("127.0.0.1:0", "app").port());
+    world.register(1, &blue, ports[0]).expect("register");
+    let mut stored = std::collections::BTreeSet::new();
+    let mut hear_of_the_store = || {
+        let (text, _fds) = world.told();
+        let name = text.lines().find_map(|l| l.strip_prefix("FDNAME=")).expect("a name").to_owned();
+        if text.starts_with("FDSTORE=1") {
+            stored.insert(name)
+        } else {
+            stored.remove(&name)
+        };
+        assert!(!stored.is_empty(), "a crash now would lose the target");
+        stored.clone()
+    };
+    hear_of_the_store();
+    let (done, socket) = (std::sync::atomic::AtomicBool::new(false), world.dir.path().join("dialer.sock"));
+    std::thread::scope(|scope| {
+        let dialing = scope.spawn(|| {
+            let (runtime, client) = (tokio::runtime::Builder::new_current_thread().enable_all().build(), DialClient::new(socket));
+            let (mut dials, mut failed) = (0, Vec::new());
+            while !done.load(Ordering::Relaxed) {
+                let dialed = runtime.as_ref().expect("runtime").block_on(client.dial(InstanceId(1)));
+                failed.extend(dialed.err());
+                dials += 1;
+            }
+            (dials, failed)
+        });
+        for n in 1..=200 {
+            let (net, port) = if n % 2 == 0 { (&blue, ports[0]) } else { (&green, ports[1]) };
+            world.register(1, net, port).expect("register the other");
+            hear_of_the_store();
+            assert_eq!(hear_of_the_store().len(), 1, "only the new one is left");
+            world.register(1, net, port).expect("register it once more");
+            assert_eq!(hear_of_the_store().len(), 1, "what is as before is stored under its old name");
+        }
+        done.store(true, Ordering::Relaxed);
+        let (dials, failed) = dialing.join().expect("no panic");
+        assert!(dials > 100, "only {dials} dials");
+        assert_eq!(failed, [], "of {dials} dials");
+    });
+}
+
+#[test]
+fn of_two_that_a_crash_left_the_later_is_taken_back_and_the_other_let_go() {
+    let (old, new) = (Net::new(), Net::new());
+    let port = new.app("127.0.0.1:0", "new").port();
+    let held = |net: &Net| OwnedFd::from(std::fs::File::open(net.key()).expect("open"));
+    let names = [format!("t-i1-{port}-2"), format!("t-i1-{port}-10"), format!("t-i1-{port}")];
+    let restored = [&old, &new, &old].map(held).into_iter().zip(names).map(|(fd, name)| (name, fd)).collect();
+    let world = World::with_restored_untold(restored);
+    for gone in [format!("t-i1-{port}-2"), format!("t-i1-{port}")] {
+        assert_eq!(world.told().0, format!("FDSTOREREMOVE=1\nFDNAME={gone}\n"));
+    }
+    assert!(world.told().0.starts_with("READY=1\n"));
+    assert_eq!(world.hear(1), Ok("new 127.0.0.1".to_owned()));
+    world.register(1, &old, 80).expect("register");
+    assert_eq!(world.told().0, "FDSTORE=1\nFDNAME=t-i1-80-11\n");
+}
+
+#[test]
 fn a_dial_that_was_given_up_leaves_no_descriptor_and_the_client_goes_on() {
     let (world, net) = (World::new(), Net::new());
     world.register(1, &net, net.app("127.0.0.1:0", "app").port()).expect("register");

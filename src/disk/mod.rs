@@ -13,7 +13,7 @@ use crate::docker::Docker;
 use crate::model::disk::{self, Area, Full, STORE_FLOOR, Space, Use};
 use crate::store::Store;
 
-mod folders;
+mod folder_size;
 mod usage;
 
 /// A refusal waits this long to find out what uses the disk (without it, it says less), and for an engine that does not answer.

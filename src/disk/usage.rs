@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Disk, folders};
+use super::{Disk, folder_size};
 use crate::docker::DockerError;
 use crate::model::disk::{Area, Use};
 
@@ -49,7 +49,7 @@ impl Disk {
 
 async fn walked(area: Area, parts: Vec<(&'static str, Vec<PathBuf>)>) -> Vec<Use> {
     let walk = move || {
-        let sum = |paths: &[PathBuf]| paths.iter().map(|path| folders::bytes(path)).sum();
+        let sum = |paths: &[PathBuf]| paths.iter().map(|path| folder_size::bytes(path)).sum();
         parts.into_iter().map(|(what, paths)| Use { area, what, bytes: Some(sum(&paths)) }).collect()
     };
     tokio::task::spawn_blocking(walk).await.unwrap_or_default()

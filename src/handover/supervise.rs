@@ -71,6 +71,8 @@ pub struct Role {
     pub hands_over: bool,
     /// Keeps CAP_SYS_ADMIN; every other capability is always dropped.
     pub keep_sys_admin: bool,
+    /// All its threads allocate from one heap: less memory at rest, for a process in which none of them waits for another's memory.
+    pub one_heap: bool,
     pub sockets: Vec<SocketSpec>,
     /// After this time without READY=1 it is killed and started again.
     pub ready_limit: Duration,
@@ -171,6 +173,7 @@ pub fn roles_of(config: &HostConfig, exe: &Path) -> Vec<Role> {
         user: user.cloned(),
         hands_over: false,
         keep_sys_admin: false,
+        one_heap: false,
         sockets,
         ready_limit: READY_LIMIT,
     };
@@ -184,7 +187,7 @@ pub fn roles_of(config: &HostConfig, exe: &Path) -> Vec<Role> {
     vec![
         Role { keep_sys_admin: true, ..role("dialer", None, vec![dialer]) },
         Role { hands_over: true, ..role("proxy", Some(&users.proxy), public) },
-        role("daemon", Some(&users.daemon), vec![api, control]),
+        Role { one_heap: true, ..role("daemon", Some(&users.daemon), vec![api, control]) },
     ]
 }
 

@@ -16,14 +16,15 @@ use super::output::Output;
 use super::{Settings, complain};
 use crate::base::backoff::Backoff;
 use crate::base::clock::UnixMillis;
+use crate::model::end::{HEALTHY_MS, crash_loop_phrase, is_crash_loop};
 use crate::names::InstanceId;
-use crate::wire::init::{CRASH_LOOP, EndReport, FromInit, Hello, Phase, ToInit, VERSION};
+use crate::wire::init::{EndReport, FromInit, Hello, Phase, ToInit, VERSION};
 
 /// Pause before the app is started again: doubles from the first to the second.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// An app that ran this long was healthy: the next pause is the first one again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+const HEALTHY_AFTER: Duration = Duration::from_millis(HEALTHY_MS);
 
 /// How often the daemon is asked again for a segment.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -226,7 +227,7 @@ impl Init {
         report.in_a_row = self.in_a_row;
         report.at_ms = Some(UnixMillis::now().0);
         let row = match self.in_a_row {
-            n if n >= CRASH_LOOP => format!(" (a crash loop: {n} times in a row)"),
+            n if is_crash_loop(n) => format!(" and is {}", crash_loop_phrase(n)),
             _ => String::new(),
         };
         self.output.event(&format!("the app {}{row}; it starts again in {:.1} s", report.summary(), pause.as_secs_f64()));

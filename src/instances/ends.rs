@@ -9,11 +9,11 @@ use crate::base::clock::UnixMillis;
 use crate::docker::ContainerState;
 use crate::instances::lifecycle::Instances;
 use crate::instances::link::Change;
-use crate::model::end::{Cause, End, Told};
+use crate::model::end::{CRASH_LOOP, Cause, End, Told, crash_loop_phrase};
 use crate::model::instance::{Instance, Wanted};
 use crate::names::InstanceId;
 use crate::store::StoreError;
-use crate::wire::init::{CRASH_LOOP, EndReport};
+use crate::wire::init::EndReport;
 
 /// Finding the same container stopped again so soon is one end, not two: starting it again may take several tries.
 const SAME_LOSS_MS: i64 = 5 * 60 * 1000;
@@ -94,7 +94,9 @@ impl Instances {
         let is_loop = end.told.in_a_row == CRASH_LOOP;
         let notable = is_loop || (end.told.in_a_row <= 1 && !matches!(end.told.cause, Cause::Exit | Cause::NotStarted));
         let what = match is_loop {
-            true => format!("{} of {} is in a crash loop: it {}", end.label(), end.release, end.phrase()),
+            true => {
+                format!("{} of {} is {}: it {}", end.label(), end.release, crash_loop_phrase(end.told.in_a_row), end.phrase())
+            }
             false => format!("{} of {} {}", end.label(), end.release, end.phrase()),
         };
         let new = self.store.end_record(&app, end, notable.then_some(what.as_str())).await?;

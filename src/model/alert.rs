@@ -16,11 +16,20 @@ pub enum Kind {
     DockerDown,
     /// Daemon, proxy or dialer.
     RoleDown,
+    /// A certificate ends soon, or has ended.
+    CertificateEnds,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] =
-        [Kind::DiskLow, Kind::CrashLoop, Kind::OutOfMemory, Kind::DeployFailed, Kind::DockerDown, Kind::RoleDown];
+    pub const ALL: [Kind; 7] = [
+        Kind::DiskLow,
+        Kind::CrashLoop,
+        Kind::OutOfMemory,
+        Kind::DeployFailed,
+        Kind::DockerDown,
+        Kind::RoleDown,
+        Kind::CertificateEnds,
+    ];
 
     /// The word in rows, in JSON and in what receivers are sent.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +40,7 @@ impl Kind {
             Kind::DeployFailed => "deploy_failed",
             Kind::DockerDown => "docker_down",
             Kind::RoleDown => "role_down",
+            Kind::CertificateEnds => "certificate_ends",
         }
     }
 

@@ -32,13 +32,19 @@ pub struct Certificate {
 }
 
 /// Somebody should act when a certificate ends within so many days.
-pub const ENDS_SOON_DAYS: i64 = 14;
+pub const ENDS_SOON_DAYS: i64 = 21;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Certificate {
     /// Whether it is shown to who asks for this host.
     pub fn is_for(&self, host: &Hostname) -> bool {
         self.hosts.iter().any(|pattern| pattern.covers(host))
+    }
+
+    /// Its hosts as one text.
+    pub fn shown_for(&self) -> String {
+        let hosts: Vec<&str> = self.hosts.iter().map(HostPattern::as_str).collect();
+        hosts.join(" ")
     }
 
     /// Whole days until it ends; negative: it has ended.
@@ -49,6 +55,11 @@ impl Certificate {
     pub fn ends_soon(&self, now: UnixMillis) -> bool {
         self.days_left(now) < ENDS_SOON_DAYS
     }
+
+    /// No client takes it any more.
+    pub fn has_ended(&self, now: UnixMillis) -> bool {
+        self.facts.not_after.0 <= now.0
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn somebody_is_warned_two_weeks_before_the_end() {
+    fn somebody_is_warned_three_weeks_before_the_end() {
         let host = |name| HostPattern::parse(name).expect("a host");
         let ends = |days: i64| Certificate {
             hosts: vec![host("shop.example"), host("*.shop.example")],
@@ -73,7 +84,8 @@ mod tests {
             created_at: UnixMillis(0),
         };
         let now = UnixMillis(0);
-        assert_eq!([ends(15).ends_soon(now), ends(14).ends_soon(now), ends(13).ends_soon(now)], [false, false, true]);
+        assert_eq!([ends(22).ends_soon(now), ends(21).ends_soon(now), ends(20).ends_soon(now)], [false, false, true]);
+        assert_eq!([ends(1), ends(0), ends(-1)].map(|c| c.has_ended(now)), [false, true, true]);
         assert_eq!((ends(13).days_left(now), ends(-1).days_left(UnixMillis(1))), (13, -2));
         let shown = |name: &str| ends(1).is_for(&Hostname::parse(name).expect("a host"));
         assert_eq!(["shop.example", "a.shop.example", "a.b.shop.example", "hop.example"].map(shown), [true, true, false, false]);

@@ -8,6 +8,26 @@ use crate::names::{InstanceId, ProcessName, ReleaseNumber};
 /// A run that lasted so long was healthy.
 pub const HEALTHY_MS: u64 = 60_000;
 
+/// So many ends in a row, without a healthy run between them, are a crash loop. Init's log, `ps`, `why`, events and alerts all mean this.
+pub const CRASH_LOOP: u32 = 3;
+
+/// Whether an end that is the `in_a_row`th is one of a crash loop.
+pub fn is_crash_loop(in_a_row: u32) -> bool {
+    in_a_row >= CRASH_LOOP
+}
+
+/// Whether an app whose newest end was the `in_a_row`th is in a crash loop at `now`: it waits for its next start, or its present run is too
+/// short to be called healthy.
+pub fn loops(in_a_row: u32, backing_off: bool, ended_at: Option<UnixMillis>, now: UnixMillis) -> bool {
+    let is_young = || ended_at.is_some_and(|at| now.0.saturating_sub(at.0) < i64::try_from(HEALTHY_MS).unwrap_or(i64::MAX));
+    is_crash_loop(in_a_row) && (backing_off || is_young())
+}
+
+/// To stand after a name and `is`.
+pub fn crash_loop_phrase(in_a_row: u32) -> String {
+    format!("in a crash loop ({in_a_row} ends in a row)")
+}
+
 /// What ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,6 +180,19 @@ mod tests {
             live: true,
             told,
         }
+    }
+
+    #[test]
+    fn three_ends_in_a_row_are_a_crash_loop_until_a_run_of_a_minute() {
+        let (now, ended) = (UnixMillis(1_000_000), |ago: i64| Some(UnixMillis(1_000_000 - ago)));
+        assert_eq!([1, 2, 3, 4].map(is_crash_loop), [false, false, true, true]);
+        assert!(!loops(2, true, ended(1000), now) && loops(3, true, ended(1000), now));
+        assert!(
+            loops(3, false, ended(59_999), now) && !loops(3, false, ended(60_000), now),
+            "the present run is healthy by then"
+        );
+        assert!(loops(3, true, ended(60_000), now), "it does not run");
+        assert!(!loops(3, false, None, now));
     }
 
     #[test]

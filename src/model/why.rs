@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use crate::base::clock::UnixMillis;
 use crate::model::deploy::{Deploy, State};
-use crate::model::end::{Cause, End, HEALTHY_MS, size};
+use crate::model::end::{self, Cause, End, crash_loop_phrase, size};
 use crate::model::maintenance::Maintenance;
 use crate::model::release::{Config, Release, default_count};
 use crate::names::{AppName, ReleaseNumber};
 
-/// Ends in a row from which on it is called a crash loop; init counts by the same number.
-const LOOP: u32 = 3;
 /// An end is still spoken of for so long.
 const RECENT: Duration = Duration::from_secs(24 * 3600);
 /// Processes and threads beyond this part of the limit are trouble.
@@ -69,8 +67,7 @@ pub enum Phase {
 impl Standing {
     /// It ends again and again without a healthy run between.
     pub fn loops(&self, now: UnixMillis) -> bool {
-        let since = self.ended_at.map_or(u64::MAX, |at| now.0.saturating_sub(at.0).unsigned_abs());
-        self.in_a_row >= LOOP && (self.standing == Phase::BackingOff || since < HEALTHY_MS)
+        end::loops(self.in_a_row, self.standing == Phase::BackingOff, self.ended_at, now)
     }
 }
 
@@ -171,7 +168,7 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
     for i in facts.instances {
         let label = &i.label;
         match i.standing {
-            _ if i.loops(facts.now) => found.push(format!("{label} is in a crash loop ({} ends in a row)", i.in_a_row)),
+            _ if i.loops(facts.now) => found.push(format!("{label} is {}", crash_loop_phrase(i.in_a_row))),
             Phase::BackingOff => found.push(format!("{label} has ended and is about to start again")),
             Phase::Restarting => found.push(format!("{label} is being restarted")),
             Phase::Away => found.push(format!("{label} does not run")),

@@ -34,6 +34,8 @@ pub enum ProxyError {
     NoInstance,
     #[error("held for {0:?}, and still no instance")]
     HeldTooLong(Duration),
+    #[error("as many requests of the app as may wait for it do so already")]
+    HeldFull,
     #[error("the app is in maintenance")]
     Maintenance,
     // The instance's.
@@ -67,7 +69,7 @@ impl ProxyError {
             Self::HeadSlow | Self::ClientSlow => Some(408),
             Self::ClientGone | Self::ReaderSlow => None,
             Self::UnknownHost => Some(404),
-            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) | Self::Maintenance => Some(503),
+            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) | Self::HeldFull | Self::Maintenance => Some(503),
             Self::Dial(DialFailed { kind: DialKind::TimedOut, .. }) | Self::AnswerTime | Self::Drained => Some(504),
             Self::Dial(_) | Self::Died { .. } | Self::BadAnswer(_) | Self::BadAnswerHead(_) | Self::AnswerBroke(_) => Some(502),
         }
@@ -91,7 +93,7 @@ impl ProxyError {
     /// After how many seconds the client may come back.
     pub fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) => Some(1),
+            Self::NotReady | Self::NoInstance | Self::HeldTooLong(_) | Self::HeldFull => Some(1),
             // Somebody is at work: minutes rather than seconds.
             Self::Maintenance => Some(30),
             _ => None,

@@ -56,6 +56,7 @@ mod error;
 mod h1;
 mod forwarded; // where a request came from
 mod headers;
+mod held; // how many requests wait
 mod limits;
 mod pages;
 

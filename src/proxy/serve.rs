@@ -152,11 +152,11 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
     let mut news = worker.shared.news.subscribe();
     let mut stages = worker.shared.stage.subscribe();
     let (begun, no_progress) = (Instant::now(), Cell::new(0));
-    let mut held = false;
+    let mut place = None;
     loop {
-        let (limit, too_long) = match worker.shared.place(host, &[], record) {
+        let (limit, too_long, full) = match worker.shared.place(host, &[], record) {
             Placement::Forward { claim, commit_header } => {
-                if held {
+                if place.is_some() {
                     claim.target().tally.held();
                 }
                 return Ok(Admitted::Forward { claim, commit_header });
@@ -169,10 +169,13 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
             Placement::Nothing => return Err(ProxyError::NoInstance),
             Placement::UnknownHost => return Err(ProxyError::UnknownHost),
             Placement::NotReady => return Err(ProxyError::NotReady),
-            Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit)),
-            Placement::Maintenance(hold) => (hold, ProxyError::Maintenance),
+            Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit), ProxyError::HeldFull),
+            Placement::Maintenance(hold) => (hold, ProxyError::Maintenance, ProxyError::Maintenance),
         };
-        held = true;
+        if place.is_none() {
+            let app = record.app.borrow().clone();
+            place = Some(app.and_then(|app| worker.shared.held.take(&app, worker.limits().held_per_app)).ok_or(full)?);
+        }
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
             () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),

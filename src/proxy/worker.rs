@@ -11,6 +11,7 @@ use super::doors::Doors;
 use super::drops::Drops;
 use super::forwarded::Origin;
 use super::h1::head::Fields;
+use super::held::Held;
 use super::pool::Pool;
 use super::routes::{Choice, Table};
 use super::rules::Step;
@@ -44,6 +45,7 @@ pub struct Shared {
     pub https_port: Option<u16>,
     pub doors: Arc<Doors>,
     pub drops: Drops,
+    pub held: Held,
 }
 
 impl Default for Shared {
@@ -57,6 +59,7 @@ impl Default for Shared {
             https_port: None,
             doors: Arc::default(),
             drops: Drops::default(),
+            held: Held::default(),
         }
     }
 }

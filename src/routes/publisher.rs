@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
+use crate::base::clock::UnixMillis;
 use crate::base::crash::{self, Point};
 use crate::base::filesystem;
 use crate::config::HostConfig;
@@ -43,6 +44,8 @@ pub struct Publisher {
     suspended: std::sync::Mutex<BTreeSet<InstanceId>>,
     /// A publish has failed: the next look tries again.
     dirty: AtomicBool,
+    /// When the next certificate ends of those that the routes were last made by.
+    next_end: std::sync::Mutex<Option<UnixMillis>>,
 }
 
 impl Publisher {
@@ -55,6 +58,7 @@ impl Publisher {
             turn: Mutex::new(0),
             suspended: std::sync::Mutex::default(),
             dirty: AtomicBool::new(false),
+            next_end: std::sync::Mutex::default(),
         })
     }
 
@@ -85,9 +89,14 @@ impl Publisher {
         self.suspended.lock().expect("no code panics while it holds the suspended instances")
     }
 
-    /// Has a publish failed since the last good one?
+    /// Has a publish failed since the last good one, or has a certificate ended? Then the routes are to be made anew.
     pub fn is_dirty(&self) -> bool {
-        self.dirty.load(Ordering::Relaxed)
+        let ended = || self.next_end().is_some_and(|end| end <= UnixMillis::now());
+        self.dirty.load(Ordering::Relaxed) || ended()
+    }
+
+    fn next_end(&self) -> std::sync::MutexGuard<'_, Option<UnixMillis>> {
+        self.next_end.lock().expect("no code panics while it holds the end of a certificate")
     }
 
     async fn publish_now(&self) -> Result<(), PublishError> {
@@ -174,29 +183,33 @@ impl Publisher {
         }
         let mut domains = self.store.domains().await?;
         domains.retain(|d| apps.iter().any(|a| a.name == d.app));
-        let proxy = &self.config.proxy;
+        let certificates = self.store.certificates().await?;
+        let now = UnixMillis::now();
+        let valid = || certificates.iter().filter(|c| !c.has_ended(now));
+        *self.next_end() = valid().map(|c| c.facts.not_after).min();
         Ok(View {
             apps,
             domains,
             base: self.config.domain.clone(),
-            commit_header: proxy.commit_header,
-            front: self.front().await?,
+            commit_header: self.config.proxy.commit_header,
+            certified: valid().flat_map(|c| c.hosts.iter().cloned()).collect(),
+            front: self.front(certificates),
         })
     }
 
     /// What holds for every client: certificates, trusted proxies.
-    async fn front(&self) -> Result<Front, StoreError> {
+    fn front(&self, certificates: Vec<Certificate>) -> Front {
         let shown = |certificate: Certificate| wire::Certificate {
             names: certificate.hosts.iter().map(ToString::to_string).collect(),
             chain: certificate.chain,
             key: certificate.key,
         };
         let proxy = &self.config.proxy;
-        Ok(Front {
-            certs: self.store.certificates().await?.into_iter().map(shown).collect(),
+        Front {
+            certs: certificates.into_iter().map(shown).collect(),
             fallback: self.fallback.clone(),
             trusted: proxy.trusted_proxies.clone(),
             limits: (&proxy.limits).into(),
-        })
+        }
     }
 }

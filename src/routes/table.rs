@@ -49,6 +49,8 @@ pub struct View {
     /// Apps answer at `<app>.<domain>`; without one at `<app>.localhost`.
     pub base: Option<Hostname>,
     pub commit_header: bool,
+    /// What a certificate that has not ended speaks for.
+    pub certified: Vec<HostPattern>,
     /// Certificates, trusted proxies, what one client may take of the proxy.
     pub front: Front,
 }
@@ -104,12 +106,12 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
             Action::Forward { targets: serving }
         };
         if let Some(host) = own_host(&app.name, view.base.as_ref()) {
-            let rules = rules(app, &host, &view.front);
+            let rules = rules(app, &host, &view.certified);
             own_routes.push(Route { host, app: app.name.clone(), action: action.clone(), rules });
         }
         for domain in view.domains.iter().filter(|d| d.app == app.name) {
             let action = domain.redirect_to.clone().map_or(action.clone(), |to| Action::Redirect { to });
-            let rules = rules(app, &domain.host, &view.front);
+            let rules = rules(app, &domain.host, &view.certified);
             added_routes.push(Route { host: domain.host.clone(), app: app.name.clone(), action, rules });
         }
         targets.extend(app.instances.iter().filter_map(|i| target(i, app.held)));
@@ -122,14 +124,14 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
 }
 
 /// What the app wants of requests for one of its host names.
-fn rules(app: &AppView, host: &Hostname, front: &Front) -> Rules {
-    let certified = || front.certs.iter().flat_map(|c| &c.names).any(|n| HostPattern::parse(n).is_ok_and(|n| n.covers(host)));
+fn rules(app: &AppView, host: &Hostname, certified: &[HostPattern]) -> Rules {
     Rules {
         passthrough: app.http.tls == Tls::Passthrough,
         https_redirect: match app.http.https {
             Https::Redirect => true,
             Https::Both => false,
-            Https::Auto => certified(),
+            // Never to a page that browsers refuse: one whose certificate has ended, or that has only the self-signed one.
+            Https::Auto => certified.iter().any(|pattern| pattern.covers(host)),
         },
         hsts: app.http.hsts,
         max_body: app.http.max_body,

@@ -16,9 +16,6 @@ pub const VERSION: u32 = 2;
 /// The first version that knows [`ToInit::Restart`].
 pub const KNOWS_RESTART: u32 = 2;
 
-/// So many short runs in a row are a crash loop.
-pub const CRASH_LOOP: u32 = 3;
-
 /// The longest message either side accepts, in bytes: [`LAST_LINES`] lines of [`LAST_LINE_BYTES`] bytes that JSON may write six times
 /// as long, and room for the rest.
 pub const FRAME_LIMIT: usize = 96 * 1024;

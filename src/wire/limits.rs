@@ -19,6 +19,7 @@ pub struct Limits {
     pub stall_ms: u64,
     pub connections: u64,
     pub connections_per_address: u64,
+    pub held_per_app: u64,
 }
 
 impl Default for Limits {
@@ -39,6 +40,7 @@ impl From<&ProxyLimits> for Limits {
             stall_ms: millis(typed.stall_time),
             connections: typed.connections,
             connections_per_address: typed.connections_per_address,
+            held_per_app: typed.held_per_app,
         }
     }
 }
@@ -70,6 +72,7 @@ impl Limits {
         self.head_bytes >= 1024
             && self.connections > 0
             && self.connections_per_address > 0
+            && self.held_per_app > 0
             // A day: no deadline of ours then overflows a clock.
             && times.iter().all(|ms| (1..=86_400_000).contains(ms))
     }

@@ -24,12 +24,18 @@ struct Made {
 impl Made {
     /// A certificate for `name` by an authority of its own, as files.
     fn certificate(name: &str) -> Made {
+        Self::certificate_for(name, 365)
+    }
+
+    /// One that ends in so many days.
+    fn certificate_for(name: &str, days: i64) -> Made {
         let (ca_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.distinguished_name.push(DnType::CommonName, "Edge Test CA");
         let root = ca.self_signed(&ca_key).expect("signed").pem();
-        let leaf = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let mut leaf = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        leaf.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
         let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("signed").pem();
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("chain.pem"), leaf + &root).expect("written");
@@ -110,6 +116,48 @@ fn a_certificate_of_ones_own_is_shown_until_it_is_removed_and_can_be_taken_elsew
     w.paas(&["certs", "remove", &host]).ok();
     assert!(made.get(port, &host, "/").is_err(), "what is shown now is not of our authority");
     assert_eq!(w.get(&app, "/").status, 200);
+}
+
+#[test]
+fn a_certificate_that_ends_is_told_of_in_time_and_nobody_is_sent_to_one_that_has_ended() {
+    let clock = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(clock.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    let file = clock.path().join("jump");
+    let jump = |days: i64| std::fs::write(&file, (days * 24 * 3_600_000).to_string()).expect("written");
+    jump(0);
+    let w = World::start_with("", &[("PAAS_CLOCK_JUMP", file.to_str().expect("a plain path"))]);
+    let (app, _repo) = w.live("ending", "one");
+    let host = w.host(&app);
+    let add = |made: &Made| {
+        w.paas(&["certs", "add", &host, "--chain", &made.file("chain.pem"), "--key", &made.file("key.pem")]).ok();
+    };
+    let alerts = |parts: &[&str]| {
+        let told = || w.paas(&["alerts", "--json"]).ok().out;
+        let there = || parts.iter().all(|part| told().contains(part)).then_some(());
+        eventually(&format!("alerts with {parts:?}"), PATIENCE, there);
+    };
+    add(&Made::certificate_for(&host, 30));
+    assert_eq!(w.get_host(&host, "/").status, 308, "a certificate that clients take");
+    w.paas(&["certs"]).ok().never_says(&["ENDS"]);
+    w.paas(&["doctor"]).never_says(&[&format!("the certificate for {host}")]);
+
+    jump(20);
+    w.paas(&["certs"]).ok().says(&["ENDS IN 9 DAYS"]);
+    w.paas(&["doctor"]).says(&[&format!("the certificate for {host} ends in 9 days")]);
+    alerts(&["certificate_ends", "ends in 9 days"]);
+    assert_eq!(w.get_host(&host, "/").status, 308);
+
+    jump(31);
+    eventually("requests are served as they come", PATIENCE, || (w.get_host(&host, "/").status == 200).then_some(()));
+    w.paas(&["certs"]).ok().says(&["HAS ENDED"]);
+    w.paas(&["doctor"]).fails(1).says(&[&format!("the certificate for {host} has ended")]);
+    alerts(&["has ended: clients refuse https"]);
+
+    add(&Made::certificate_for(&host, 90));
+    assert_eq!(w.get_host(&host, "/").status, 308);
+    eventually("the alert is over", PATIENCE, || {
+        (!w.paas(&["alerts", "--json"]).ok().out.contains("\"cleared_at\":null")).then_some(())
+    });
 }
 
 #[test]

@@ -80,7 +80,10 @@ fn a_crash_loop_is_named_as_one_in_ps_in_the_log_and_in_why() {
     assert!(why["summary"].as_str().is_some_and(|s| s.contains("crash loop")), "{why:#}");
     assert!(why["end"]["in_a_row"].as_u64() >= Some(3), "{why:#}");
     w.paas(&["ps", "-a", &app]).ok().says(&["crash loop"]);
-    assert!(w.log_texts(&app, 200, &[]).iter().any(|l| l.contains("a crash loop: 3 times in a row")), "the log does not say it");
+    assert!(
+        w.log_texts(&app, 200, &[]).iter().any(|l| l.contains("in a crash loop (3 ends in a row)")),
+        "the log does not say it"
+    );
     w.serves(&app, "one");
 }
 

@@ -67,7 +67,7 @@ impl Server {
 }
 
 pub fn shown(certificate: &Certificate) -> Cert {
-    let facts = &certificate.facts;
+    let (facts, now) = (&certificate.facts, UnixMillis::now());
     Cert {
         hosts: certificate.hosts.clone(),
         names: facts.names.clone(),
@@ -77,6 +77,7 @@ pub fn shown(certificate: &Certificate) -> Cert {
         not_after: facts.not_after,
         fingerprint: facts.fingerprint.clone(),
         added_at: certificate.created_at,
-        ends_soon: certificate.ends_soon(UnixMillis::now()),
+        ends_soon: certificate.ends_soon(now),
+        days_left: certificate.days_left(now),
     }
 }

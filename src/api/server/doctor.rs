@@ -15,7 +15,6 @@ use crate::doctor::drift::{Live, Views};
 use crate::doctor::{self, drift, engine, host, look};
 use crate::model::access::Right;
 use crate::model::instance::Wanted;
-use crate::names::HostPattern;
 
 pub async fn doctor(State(server): State<Server>, who: Who) -> Result<Json<Findings>, Fail> {
     who.must(Right::Administer, None)?;
@@ -69,10 +68,9 @@ impl Server {
         };
         let now = UnixMillis::now();
         let soon = all.iter().filter(|certificate| certificate.ends_soon(now)).map(|certificate| {
-            let hosts: Vec<&str> = certificate.hosts.iter().map(HostPattern::as_str).collect();
-            let (hosts, days) = (hosts.join(" "), certificate.days_left(now));
+            let (hosts, days) = (certificate.shown_for(), certificate.days_left(now));
             let todo = format!("paas certs add {hosts} --chain FILE --key FILE");
-            if days < 0 {
+            if certificate.has_ended(now) {
                 return doctor::problem("certs", format!("the certificate for {hosts} has ended"), todo);
             }
             doctor::warning("certs", format!("the certificate for {hosts} ends in {days} days"), todo)

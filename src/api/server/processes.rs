@@ -20,11 +20,11 @@ use crate::manifest::CommandLine;
 use crate::model;
 use crate::model::access::Right;
 use crate::model::deploy::Origin;
-use crate::model::end::HEALTHY_MS;
+use crate::model::end;
 use crate::model::instance::Wanted;
 use crate::model::release::{Release, default_count};
 use crate::names::{InstanceId, ProcessName};
-use crate::wire::init::{CRASH_LOOP, Phase};
+use crate::wire::init::Phase;
 
 /// Of one process type; above it somebody has mistyped.
 const MOST_INSTANCES: u32 = 100;
@@ -172,7 +172,6 @@ fn state(wanted: Wanted, init: Option<&InitState>) -> InstanceState {
 
 /// It has ended again and again, and the present run is not long enough to call it healthy.
 fn loops(init: Option<&InitState>) -> bool {
-    let Some(end) = init.and_then(|s| s.last_end.as_ref()).filter(|end| end.in_a_row >= CRASH_LOOP) else { return false };
-    let since = end.at_ms.map_or(i64::MAX, |at| UnixMillis::now().0.saturating_sub(at));
-    u64::try_from(since).unwrap_or(0) < HEALTHY_MS
+    let Some((state, end)) = init.and_then(|s| Some((s, s.last_end.as_ref()?))) else { return false };
+    end::loops(end.in_a_row, state.phase == Phase::BackingOff, end.at_ms.map(UnixMillis), UnixMillis::now())
 }

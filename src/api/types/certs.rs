@@ -21,8 +21,11 @@ pub struct Cert {
     /// SHA-256, in hexadecimal digits.
     pub fingerprint: String,
     pub added_at: UnixMillis,
-    /// It has ended or ends within two weeks.
+    /// It has ended or ends within three weeks.
     pub ends_soon: bool,
+    /// Whole days until its end; below 0: it has ended.
+    #[serde(default)]
+    pub days_left: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

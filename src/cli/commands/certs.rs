@@ -38,8 +38,13 @@ pub async fn run(context: &Context, act: Option<CertsAct>) -> Outcome {
 
 fn row(host: &str, cert: &Cert) -> Vec<String> {
     let until = cert.not_after.rfc3339().chars().take(10).collect();
-    let soon = if cert.ends_soon { "ENDS SOON" } else { "" };
-    vec![host.to_owned(), cert.issuer.clone(), until, cert.key_type.clone(), soon.to_owned()]
+    let soon = match cert.days_left {
+        _ if !cert.ends_soon => String::new(),
+        ..0 => "HAS ENDED".to_owned(),
+        0 => "ENDS WITHIN A DAY".to_owned(),
+        days => format!("ENDS IN {days} DAYS"),
+    };
+    vec![host.to_owned(), cert.issuer.clone(), until, cert.key_type.clone(), soon]
 }
 
 /// With the key it is PEM alone, so that it can go to a file.

@@ -110,6 +110,13 @@ impl World {
     }
 
     pub(super) fn with_restored(restored: Vec<(String, OwnedFd)>) -> Self {
+        let world = Self::with_restored_untold(restored);
+        assert!(world.told().0.starts_with("READY=1\n"));
+        world
+    }
+
+    /// One whose first messages to the parent are still to be read.
+    pub(super) fn with_restored_untold(restored: Vec<(String, OwnedFd)>) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
         let parent = UnixDatagram::bind(dir.path().join("notify")).expect("bind");
@@ -124,9 +131,7 @@ impl World {
             run_with(DialerRun { listener: shared, restored, daemon, proxy, key_dirs }, told).expect("run");
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        let world = Self { client: DialClient::new(dir.path().join("dialer.sock")), dir, listener, parent, runtime };
-        assert!(world.told().0.starts_with("READY=1\n"));
-        world
+        Self { client: DialClient::new(dir.path().join("dialer.sock")), dir, listener, parent, runtime }
     }
 
     /// The next message to the dialer's parent.

@@ -163,6 +163,9 @@ impl Running {
         command.arg("--").args(&self.role.argv);
         command.env(exec::FDS, numbers.join(",")).env(exec::PARENT, std::process::id().to_string());
         command.env("LISTEN_FDNAMES", names.join(":")).env("NOTIFY_SOCKET", &self.notify_path);
+        if self.role.one_heap {
+            command.env("MALLOC_ARENA_MAX", "1");
+        }
         // A group of its own: Ctrl-C at a terminal must reach us alone, as we stop roles in their order.
         command.stdin(Stdio::null()).process_group(0);
         if let Some(folder) = place.log_dir {

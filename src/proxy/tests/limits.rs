@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 use crate::wire::limits::{DropCounts, Limits};
-use crate::wire::proxy::{FromProxy, Front, Snapshot};
+use crate::wire::proxy::{Action, FromProxy, Front, Maintenance, Snapshot};
 
 const MS: Duration = Duration::from_millis(1);
 /// How much later than its limit an end may come: a second, and as much again for a loaded machine.
@@ -236,6 +236,39 @@ fn a_flood_of_one_address_turns_no_other_away() {
     let until = Instant::now() + PATIENCE;
     while !answers(&mut from(neighbour, world.address)) {
         assert!(Instant::now() < until, "the first one again");
+    }
+}
+
+#[test]
+fn only_so_many_requests_of_an_app_wait_and_the_others_are_told_at_once() {
+    let app = Instance::fixed(&ok("x"));
+    let limits = Limits { held_per_app: 3, ..short() };
+    let world = world(&app, limits);
+    let mut holding = limited(3, limits);
+    holding.routes[0].action = Action::Hold { limit_ms: 20_000 };
+    let mut paused = limited(5, limits);
+    paused.routes[0].rules.maintenance = Some(Maintenance { message: None, hold_ms: 20_000 });
+    for (waits, over, retry_after) in [(holding, limited(4, limits), "1"), (paused, limited(6, limits), "30")] {
+        world.activate(&waits);
+        let mut held: Vec<Client> = (0..3).map(|_| world.client()).collect();
+        for client in &mut held {
+            client.send("GET /held HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        }
+        std::thread::sleep(300 * MS);
+        let begun = Instant::now();
+        let told = world.get("/one-more");
+        assert_eq!((told.status, told.field("retry-after")), (503, Some(retry_after)));
+        assert!(begun.elapsed() < LATE, "told after {:?}", begun.elapsed());
+        // One that gives up leaves its place to another.
+        drop(held.pop());
+        std::thread::sleep(300 * MS);
+        held.push(world.client());
+        held[2].send("GET /held HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        std::thread::sleep(300 * MS);
+        world.activate(&over);
+        for client in &mut held {
+            assert_eq!(client.answer().body, "x");
+        }
     }
 }
 

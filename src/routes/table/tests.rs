@@ -83,11 +83,7 @@ fn the_commit_point_swaps_the_sets_and_drains_the_old_one() {
 fn the_rules_of_an_app_stand_at_each_of_its_routes() {
     let mut view = view();
     view.apps[0].http = HttpSpec { hsts: Some(9), max_body: Some(8), ..HttpSpec::default() };
-    view.front.certs.push(wire::Certificate {
-        names: vec!["*.shop.example".to_owned()],
-        chain: String::new(),
-        key: crate::base::secret::Secret::new(String::new()),
-    });
+    view.certified.push(HostPattern::parse("*.shop.example").expect("a pattern"));
     let of = |view: &View| -> Vec<(String, Rules)> {
         snapshot(view, 1).routes.into_iter().map(|r| (r.host.to_string(), r.rules)).collect()
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::deploys::world::World;
 use crate::model::disk::{Area, Space};
-use crate::model::end::{Cause, End, Told, size};
+use crate::model::end::{CRASH_LOOP, Cause, End, Told, size};
 use crate::model::instance::{Instance, Wanted};
 use crate::model::release::Process;
 
@@ -113,7 +113,7 @@ impl World {
     /// Keeps the crash files of an instance that has just ended, in the background.
     pub fn look_for_crash_files(self: &Arc<Self>, row: Instance, end: End) {
         // A loop leaves the same file each time; the first ends of it are enough.
-        if end.told.in_a_row > 3 && !end.told.in_a_row.is_multiple_of(20) {
+        if end.told.in_a_row > CRASH_LOOP && !end.told.in_a_row.is_multiple_of(20) {
             return;
         }
         let world = Arc::clone(self);
