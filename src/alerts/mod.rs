@@ -181,7 +181,7 @@ impl Alerts {
             let woken = self.wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
-            let due = self.store.alert_message_due(sink.as_str(), UnixMillis::now()).await;
+            let due = self.store.alert_message_due(sink.as_str(), UnixMillis::now(), LONGEST_PAUSE).await;
             match due {
                 Ok(Some(message)) => self.try_one(sink, &message).await,
                 Ok(None) | Err(_) => {
@@ -198,7 +198,7 @@ impl Alerts {
 
     /// Is there a message that waits for its next try?
     async fn waiting(&self, sink: Sink) -> bool {
-        matches!(self.store.alert_message_due(sink.as_str(), UnixMillis(i64::MAX)).await, Ok(Some(_)))
+        matches!(self.store.alert_message_due(sink.as_str(), UnixMillis(i64::MAX), LONGEST_PAUSE).await, Ok(Some(_)))
     }
 
     async fn try_one(&self, sink: Sink, message: &AlertMessage) {

@@ -58,7 +58,7 @@ async fn a_state_is_told_once_until_it_is_over_and_a_named_occurrence_once_for_e
     let (_dir, alerts) = world(Some(vec!["/bin/true".to_owned()])).await;
     let due = async || {
         let mut all = Vec::new();
-        while let Some(m) = alerts.store.alert_message_due("exec", UnixMillis::now()).await.expect("due") {
+        while let Some(m) = alerts.store.alert_message_due("exec", UnixMillis::now(), LONGEST_PAUSE).await.expect("due") {
             alerts.store.alert_message_done(m.id).await.expect("done");
             all.push(format!("{} {}", m.event, m.text));
         }
@@ -100,4 +100,21 @@ async fn a_program_gets_the_message_and_says_by_its_code_whether_it_was_taken() 
     let error = program::run(&complains, "").await.expect_err("it fails");
     assert!(error.contains("/bin/ls") && error.contains("exit status: 2") && error.contains("does/not/exist"), "{error}");
     assert!(program::run(&["/not/there".to_owned()], "").await.expect_err("none").contains("/not/there"));
+}
+
+#[tokio::test]
+async fn a_message_of_a_clock_that_was_set_back_since_does_not_wait_for_that_time_to_come_again() {
+    let (_dir, alerts) = world(Some(vec!["/bin/true".to_owned()])).await;
+    alerts.raise(Kind::DockerDown, "docker", "it is away", "start it").await;
+    let day = 86_400_000;
+    let due = async |at: i64| alerts.store.alert_message_due("exec", UnixMillis(at), LONGEST_PAUSE).await.expect("due");
+    let now = UnixMillis::now().0;
+    let message = due(now).await.expect("it was raised");
+    assert!(due(now - day).await.is_some(), "raised by a clock that was a day ahead");
+
+    let pause = 4_000;
+    alerts.store.alert_message_failed(message.id, UnixMillis(now + pause)).await.expect("noted");
+    assert!(due(now).await.is_none(), "the pause after a failure holds");
+    assert!(due(now + pause).await.is_some(), "and ends");
+    assert!(due(now - day).await.is_some(), "tried again at once by a clock that was set back");
 }

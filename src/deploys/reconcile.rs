@@ -77,7 +77,7 @@ impl World {
     pub(super) async fn drop_orphans(&self) {
         // Relaxed: only this task reads and writes it.
         if !self.looks.swept.load(Ordering::Relaxed) {
-            match self.instances.remove_orphans(self.first_serial).await {
+            match self.instances.remove_orphans(|number| self.gave(number)).await {
                 Ok(()) => self.looks.swept.store(true, Ordering::Relaxed),
                 Err(e) => tracing::warn!("removing one-off containers: {e:?}"),
             }

@@ -79,6 +79,13 @@ impl World {
         self.last_serial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_or(now, |last| now.max(last + 1))
     }
 
+    /// Whether `number` may be one that `serial` gave since this daemon started. One of an earlier daemon is lower, or higher if the clock was
+    /// set back in between.
+    pub fn gave(&self, number: u64) -> bool {
+        // Relaxed: who sees something that bears a number asks after it was given.
+        (self.first_serial..=self.last_serial.load(Ordering::Relaxed)).contains(&number)
+    }
+
     /// Writes the file that sshd reads, from the keys in the store.
     pub async fn export_keys(&self) -> Result<(), KeysError> {
         let _turn = self.keys_turn.lock().await;

@@ -23,7 +23,7 @@ pub fn judge(engine: Result<&EngineInfo, &str>) -> Vec<Finding> {
     });
     found.push(match engine.cgroup_version {
         1 => ok("kernel", "cgroup v1: limits of instances hold"),
-        _ => ok("kernel", "cgroup v2: limits of instances hold (paas itself was tried on v1)"),
+        _ => ok("kernel", "cgroup v2: limits of instances hold"),
     });
     found
 }

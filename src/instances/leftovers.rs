@@ -37,16 +37,16 @@ impl Instances {
         self.leftovers.lock().expect("no code panics while it holds the names of leftovers")
     }
 
-    /// Removes the one-off containers that an earlier daemon left: `run`s whose number is below `serial` (nobody is attached to them any
-    /// more), and release commands of deploys that are over.
-    pub async fn remove_orphans(&self, serial: u64) -> Result<(), InstanceError> {
+    /// Removes the one-off containers that an earlier daemon left: `run`s whose number this daemon did not give, which is asked of `given`
+    /// after they were listed (nobody is attached to them any more), and release commands of deploys that are over.
+    pub async fn remove_orphans(&self, given: impl Fn(u64) -> bool) -> Result<(), InstanceError> {
         for container in self.docker.list_ours().await? {
             let label = |key: &str| container.labels.get(key).map(String::as_str).unwrap_or_default();
             let Ok(app) = AppName::parse(label("paas.app")) else { continue };
             let goes = match label("paas.process") {
                 "run" => {
                     let number = container.name.strip_prefix(&format!("{}-{app}-run-", spec::prefix(&self.install)));
-                    number.and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n < serial)
+                    number.and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| !given(n))
                 }
                 "release" => match DeployId::parse(label("paas.deploy")) {
                     Ok(id) if container.name == self.release_container(&app, id) => {

@@ -1,5 +1,7 @@
 //! Alerts and the messages about them that are still to be sent.
 
+use std::time::Duration;
+
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -150,15 +152,23 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest message for `sink` that may be sent at `now`.
-    pub async fn alert_message_due(&self, sink: &str, now: UnixMillis) -> Result<Option<AlertMessage>, StoreError> {
+    /// The oldest message for `sink` that may be sent at `now`. One that would wait longer than `longest`, which no pause is, was noted by a
+    /// clock that has been set back since: it is due at once.
+    pub async fn alert_message_due(
+        &self,
+        sink: &str,
+        now: UnixMillis,
+        longest: Duration,
+    ) -> Result<Option<AlertMessage>, StoreError> {
+        let latest = now.0.saturating_add(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX));
         let row = sqlx::query(
             "select a.*, m.id as message_id, m.event, m.text as message_text, m.at, m.tries
              from alert_messages m join alerts a on a.id = m.alert_id
-             where m.sink = ? and m.done = 0 and m.next_at <= ? order by m.id limit 1",
+             where m.sink = ? and m.done = 0 and (m.next_at <= ? or m.next_at > ?) order by m.id limit 1",
         )
         .bind(sink)
         .bind(now.0)
+        .bind(latest)
         .fetch_optional(&self.readers)
         .await?;
         let Some(row) = row else { return Ok(None) };

@@ -41,6 +41,7 @@ mod tarball;
 mod tls;
 mod units;
 mod upgrade;
+mod vm;
 mod why;
 mod workers;
 mod zero_downtime;

@@ -184,15 +184,43 @@ fn config_that_is_changed_during_a_rollback_survives_it() {
     w.serves(&app, "slow");
 }
 
-#[test]
-fn a_clock_that_jumps_by_a_day_fails_and_stalls_nothing() {
+/// A folder whose file `jump` tells a daemon by how much its clock is wrong; first by nothing.
+fn clock() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let file = folder.path().join("jump");
-    let jump = |hours: i64| std::fs::write(&file, (hours * 3_600_000).to_string()).expect("the file can be written");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).expect("a mode can be set");
-    jump(0);
-    let w = World::start_with("", &[("PAAS_CLOCK_JUMP", file.to_str().expect("a plain path"))]);
+    set(&folder, 0);
+    folder
+}
+
+fn set(clock: &tempfile::TempDir, hours: i64) {
+    std::fs::write(clock.path().join("jump"), (hours * 3_600_000).to_string()).expect("the file can be written");
+}
+
+#[test]
+fn what_somebody_ran_by_a_clock_that_was_set_back_since_goes_when_the_daemon_was_killed() {
+    let folder = clock();
+    set(&folder, 24);
+    let w = World::start_with("", &[("PAAS_CLOCK_JUMP", folder.path().join("jump").to_str().expect("a plain path"))]);
+    let (app, _repo) = w.live("runner", "one");
+    let runs =
+        || w.docker(&["ps", "-aq", "--filter", "label=paas.process=run", "--filter", &format!("label=paas.app={app}")]).ok().out;
+    let mut run = w.paas_command().args(["run", "-a", &app, "--", "/testapp", "idle"]).spawn().expect("paas can be started");
+    eventually("it runs", SOON, || (!runs().is_empty()).then_some(()));
+
+    set(&folder, 0);
+    w.kill("daemon");
+
+    eventually("it is removed", SOON, || runs().is_empty().then_some(()));
+    drop(run.kill());
+    drop(run.wait());
+}
+
+#[test]
+fn a_clock_that_jumps_by_a_day_fails_and_stalls_nothing() {
+    let folder = clock();
+    let jump = |hours: i64| set(&folder, hours);
+    let w = World::start_with("", &[("PAAS_CLOCK_JUMP", folder.path().join("jump").to_str().expect("a plain path"))]);
     let (app, repo) = w.live("late", "one");
     let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 2);
     repo.write("mode", "boot_ms=1500\n").commit("slow");
