@@ -10,6 +10,7 @@ mod edge;
 mod forwarding;
 mod h2;
 mod h2_flow;
+mod h2_strict;
 mod h2spec;
 mod leave;
 mod limits;
