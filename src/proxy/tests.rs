@@ -7,6 +7,7 @@ mod any_bytes;
 mod connect;
 mod drain;
 mod edge;
+mod floods;
 mod forwarding;
 mod h2;
 mod h2_flow;

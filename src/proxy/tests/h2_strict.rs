@@ -1,10 +1,9 @@
 //! HTTP/2 that breaks its rules, or that HTTP/1.1 could not say: what the client is told, and what reached the instance. Each row is sent as
 //! frames, with a good request behind it on the same connection.
 
+use super::world::frames::{self as client, FrameClient, HEADERS, NEXT, Seen, WHOLE, block, frame};
 use super::world::*;
-use client::{FrameClient, HEADERS, NEXT, Seen, WHOLE, block, frame};
 
-mod client;
 mod frames;
 mod heads;
 mod lengths;

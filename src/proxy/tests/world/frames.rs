@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::proxy::tests::world::*;
+use super::{Offer, TlsClient, World};
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -108,6 +108,17 @@ impl FrameClient {
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         let to = self.0.read.get_mut();
         to.write_all(bytes).and_then(|()| to.flush()).is_ok()
+    }
+
+    /// Sends `piece` again and again until the proxy has closed, and gives how long that took. Panics if it takes it all for `patience`.
+    #[track_caller]
+    pub fn flood(&mut self, piece: &[u8], patience: Duration) -> Duration {
+        let begun = Instant::now();
+        self.0.read.get_ref().sock.set_write_timeout(Some(patience)).expect("timeout");
+        while self.send(piece) {
+            assert!(begun.elapsed() < patience, "the flood goes on after {patience:?}");
+        }
+        begun.elapsed()
     }
 
     /// Reads until the streams are over, or the connection is.
