@@ -20,3 +20,4 @@ mod strict;
 mod swap;
 mod tls;
 mod upgrade;
+mod websocket;
