@@ -76,8 +76,11 @@ pub struct Seen {
     pub status: BTreeMap<u32, u16>,
     pub resets: BTreeMap<u32, u32>,
     pub ended: BTreeSet<u32>,
-    /// The code of the last GOAWAY.
+    /// The code of the last GOAWAY, and the last stream that it names.
     pub goaway: Option<u32>,
+    pub last: Option<u32>,
+    /// What came in PINGs of the proxy.
+    pub pings: Vec<Vec<u8>>,
     pub closed: bool,
     pub took: Duration,
 }
@@ -123,8 +126,13 @@ impl FrameClient {
 
     /// Reads until the streams are over, or the connection is.
     pub fn see(&mut self, streams: &[u32]) -> Seen {
+        self.see_until(|seen| streams.iter().all(|stream| seen.over(*stream)))
+    }
+
+    /// Reads until it has seen enough, or the connection is over.
+    pub fn see_until(&mut self, enough: impl Fn(&Seen) -> bool) -> Seen {
         let (begun, mut seen) = (Instant::now(), Seen::default());
-        while streams.iter().any(|stream| !seen.over(*stream)) {
+        while !enough(&seen) {
             let Some((kind, flags, stream, payload)) = self.next() else {
                 seen.closed = true;
                 break;
@@ -136,7 +144,8 @@ impl FrameClient {
                 RST_STREAM => {
                     seen.resets.insert(stream, number(&payload));
                 }
-                GOAWAY => seen.goaway = Some(number(&payload[4..])),
+                GOAWAY => (seen.last, seen.goaway) = (Some(number(&payload)), Some(number(&payload[4..]))),
+                PING if flags & ACK == 0 => seen.pings.push(payload),
                 _ => {}
             }
             if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
