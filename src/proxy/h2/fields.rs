@@ -50,8 +50,7 @@ pub fn head(parts: &request::Parts, framing: Framing) -> Result<BytesMut, Malfor
     let mut cookies = 0;
     for (name, value) in &parts.headers {
         let value = value.as_bytes();
-        // Such a value would look different in HTTP/1.1 (RFC 9113 §8.2.1).
-        if value.first().is_some_and(|b| b" \t".contains(b)) || value.last().is_some_and(|b| b" \t".contains(b)) {
+        if changes(value) {
             return Err(Malformed);
         }
         match *name {
@@ -83,6 +82,11 @@ pub fn head(parts: &request::Parts, framing: Framing) -> Result<BytesMut, Malfor
     Ok(out)
 }
 
+/// Such a value would look different in HTTP/1.1 (RFC 9113 §8.2.1).
+fn changes(value: &[u8]) -> bool {
+    [value.first(), value.last()].into_iter().flatten().any(|b| b" \t".contains(b))
+}
+
 fn wants_length(parts: &request::Parts) -> bool {
     matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) && !parts.headers.contains_key(header::CONTENT_LENGTH)
 }
@@ -98,10 +102,14 @@ fn same_host(authority: &str, fields: &HeaderMap) -> Result<(), Malformed> {
 }
 
 /// Writes a trailer section as the end of a chunked body has it; `may_trail` of the judge decides what of it goes on.
-pub fn trailers(out: &mut BytesMut, fields: &HeaderMap) {
+pub fn trailers(out: &mut BytesMut, fields: &HeaderMap) -> Result<(), Malformed> {
     for (name, value) in fields {
+        if changes(value.as_bytes()) {
+            return Err(Malformed);
+        }
         field(out, name.as_str().as_bytes(), value.as_bytes());
     }
+    Ok(())
 }
 
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {

@@ -57,8 +57,12 @@ impl Incoming {
                 if self.framing == Framing::Chunked {
                     let before = into.len();
                     into.put_slice(b"0\r\n");
-                    if let Some(trailers) = trailers {
-                        fields::trailers(into, &trailers);
+                    if let Some(trailers) = trailers
+                        && fields::trailers(into, &trailers).is_err()
+                    {
+                        into.truncate(before);
+                        self.way.borrow_mut().reset_with(Reason::PROTOCOL_ERROR);
+                        return Err(io::ErrorKind::InvalidData.into());
                     }
                     into.put_slice(b"\r\n");
                     return Ok(into.len() - before);
@@ -92,6 +96,14 @@ impl Incoming {
 }
 
 impl Way {
+    fn reset_with(&mut self, reason: Reason) {
+        match self {
+            Self::Waiting(respond) => respond.send_reset(reason),
+            Self::Streaming(stream) => stream.send_reset(reason),
+            Self::Ended => {}
+        }
+    }
+
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Waiting(respond) => respond.poll_reset(cx).map(drop),
@@ -156,11 +168,7 @@ impl Outgoing {
     }
 
     fn reset_with(&mut self, reason: Reason) {
-        match &mut *self.way.borrow_mut() {
-            Way::Waiting(respond) => respond.send_reset(reason),
-            Way::Streaming(stream) => stream.send_reset(reason),
-            Way::Ended => {}
-        }
+        self.way.borrow_mut().reset_with(reason);
     }
 
     fn head(&mut self, from: &mut BytesMut) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::world::frames::{ACK, FrameClient, HEADERS, PING, WHOLE, block, frame};
 use super::world::*;
 use crate::wire::proxy::Action;
 
@@ -84,6 +85,41 @@ fn at_the_end_of_its_grace_and_at_a_stop_the_rest_is_ended_as_at_any_stop() {
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         drop(go);
     }
+}
+
+#[test]
+fn a_client_of_http_2_is_told_to_go_and_loses_nothing_that_it_sent_before_it_knew() {
+    let app = Instance::start(|got, to| {
+        if got.head.contains("/slow") {
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        std::io::Write::write_all(to, ok("whole").as_bytes()).is_ok()
+    });
+    let mut world = super::h2::world_with(&app);
+    let get = |stream: u32, path: &str| {
+        let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "shop.test"), (":path", path)];
+        frame(HEADERS, WHOLE, stream, block(&fields.map(|(name, value)| (name, value.as_bytes()))))
+    };
+    let mut client = FrameClient::connect(&world);
+    client.send(&[FrameClient::hello(), get(1, "/first"), get(3, "/slow")].concat());
+    assert_eq!(client.see(&[1]).status.get(&1), Some(&200));
+
+    world.leave(LONG);
+    let told = client.see_until(|seen| !seen.pings.is_empty());
+    assert_eq!((told.goaway, told.last), (Some(0), Some((1 << 31) - 1)), "no stream is ruled out yet: {told:?}");
+    // Sent before the client knew, for all that the proxy can tell.
+    client.send(&get(5, "/crossed"));
+    client.send(&frame(PING, ACK, 0, &told.pings[0]));
+    let told = client.see_until(|seen| seen.ended.contains(&5) && seen.goaway.is_some());
+    assert_eq!((told.status.get(&5), told.goaway, told.last), (Some(&200), Some(0), Some(5)), "{told:?}");
+    // The client knows: this one it may send again elsewhere, as it is never taken.
+    client.send(&get(7, "/late"));
+    let rest = client.see_until(|seen| seen.closed);
+    assert_eq!(rest.status, [(3, 200)].into(), "the slow one is finished, the late one is not answered: {rest:?}");
+    let mut paths: Vec<_> = app.requests().iter().filter_map(|r| r.head.split(' ').nth(1).map(str::to_owned)).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/crossed", "/first", "/slow"]);
+    world.join();
 }
 
 /// The world's listening socket is closed with the proxy's, as nobody else holds it here.

@@ -10,8 +10,8 @@ use crate::wire::limits::{DropCounts, Limits};
 use crate::wire::proxy::{Action, FromProxy, Front, Maintenance, Snapshot};
 
 const MS: Duration = Duration::from_millis(1);
-/// How much later than its limit an end may come: a second, and as much again for a loaded machine.
-const LATE: Duration = Duration::from_secs(2);
+/// How much later than its limit an end may come.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Limits short enough for a test; only one of them is the point of each.
 fn short() -> Limits {

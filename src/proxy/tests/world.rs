@@ -17,6 +17,7 @@ use crate::proxy::{ProxyRun, Stop, run};
 use crate::wire::proxy::{Action, DrainBudget, FromProxy, Front, Route, Rules, Snapshot, Target, ToProxy};
 
 mod daemon;
+pub mod frames;
 mod h2;
 mod instance;
 mod secure;
