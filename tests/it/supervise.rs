@@ -123,6 +123,7 @@ fn options(folder: &Path) -> UpOptions {
         user: None,
         hands_over: false,
         keep_sys_admin: name == "two",
+        one_heap: false,
         sockets,
         ready_limit: LIMIT,
     };

@@ -41,6 +41,7 @@ fn view() -> View {
         domains: vec![www],
         base: None,
         commit_header: false,
+        certified: Vec::new(),
         front: Front { limits: Limits { head_bytes: 12345, ..Limits::default() }, ..Front::default() },
     }
 }
