@@ -11,6 +11,8 @@ use crate::support::{Counted, Door, Kind, Lasting, LastingOutcome, Repo, Traffic
 /// release with the same budgets. The first two deploys are a round's beginning of their own.
 const ROUND: [&str; 5] = ["push", "push", "restart", "config", "rollback"];
 const LENGTH: Duration = Duration::from_secs(20);
+/// Of events that deploys cut short: longer than a deploy.
+const SHORT: Duration = Duration::from_secs(8);
 /// Clients at once, each with one request after another.
 const QUICK: usize = 6;
 /// As fast as one client asks.
@@ -62,7 +64,7 @@ pub fn deploys_under_load_with(w: &World, count: usize, all_along: bool, mut bef
         before(n);
         one_deploy(w, &repo, &app, n);
         // Those of before would have the long budget.
-        lasting = lasting.or_else(|| Some(Lasting::start(&closable, &w.host(&app), LENGTH)));
+        lasting = lasting.or_else(|| Some(Lasting::start(&closable, &w.host(&app), SHORT)));
         ends.push(Instant::now());
         quick.wait_for(100);
     }

@@ -14,7 +14,7 @@ use super::websocket::{Message, Socket};
 pub enum Kind {
     Upload,
     Stream,
-    /// Server-sent events, twice as many as in the same time a stream has pieces: the proxy may end them properly.
+    /// Server-sent events, which the proxy may end properly.
     Events,
     Socket,
 }
@@ -55,7 +55,7 @@ pub struct Lasting {
 const TICK: Duration = Duration::from_millis(100);
 
 impl Lasting {
-    /// Of each kind one client after another, by its door; an upload and a streamed answer take `length`.
+    /// Of each kind one client after another, by its door; all but WebSockets take `length`.
     pub fn start(all: &[(Door, Kind)], host: &str, length: Duration) -> Lasting {
         let lasting = Lasting { stop: Arc::default(), outcome: Arc::default(), threads: Vec::new() };
         let run = |to: Door, kind: Kind| {
@@ -66,7 +66,7 @@ impl Lasting {
                     let done = match kind {
                         Kind::Upload => upload(to, &host, length).map(|by| (by, false)),
                         Kind::Stream => stream(to, &host, length).map(|by| (by, false)),
-                        Kind::Events => events(to, &host, 2 * length),
+                        Kind::Events => events(to, &host, length),
                         Kind::Socket => socket(to, &host, &stop, &outcome),
                     };
                     let mut outcome = outcome.lock().expect("no client panics with the lock");
