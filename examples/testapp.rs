@@ -166,7 +166,9 @@ fn one_request(connection: &TcpStream, mode: &Mode) -> std::io::Result<bool> {
             answer(&mut out, mode, 200, "slow done\n")?;
         }
         "/upload" => answer(&mut out, mode, 200, &format!("{} {}\n", body.0, body.1))?,
-        "/stream" => stream(&mut out, mode, &request)?,
+        "/stream" => stream(&mut out, mode, &request, "text/plain", |n| format!("chunk {n}\n"))?,
+        "/events" => stream(&mut out, mode, &request, "text/event-stream", |n| format!("data: {n}\n\n"))?,
+        "/bytes" => bytes(&mut out, mode, request.query("n", 1000))?,
         "/env" => {
             let mut all: Vec<String> = std::env::vars().map(|(k, v)| format!("{k}={v}\n")).collect();
             all.sort();
@@ -253,11 +255,24 @@ fn answer(out: &mut impl Write, mode: &Mode, status: u16, body: &str) -> std::io
     out.write_all(format!("{head}{body}").as_bytes())
 }
 
+/// `n` bytes, as fast as they are taken.
+fn bytes(out: &mut impl Write, mode: &Mode, n: u64) -> std::io::Result<()> {
+    out.write_all(head(mode, 200, &format!("content-length: {n}")).as_bytes())?;
+    std::io::copy(&mut std::io::repeat(b'x').take(n), out).map(drop)
+}
+
 /// `n` chunks, one every `ms` milliseconds, each with its number, so that a reader can tell a cut from an end.
-fn stream(out: &mut impl Write, mode: &Mode, request: &Request) -> std::io::Result<()> {
-    out.write_all(head(mode, 200, "transfer-encoding: chunked").as_bytes())?;
+fn stream(
+    out: &mut impl Write,
+    mode: &Mode,
+    request: &Request,
+    kind: &str,
+    piece: impl Fn(u64) -> String,
+) -> std::io::Result<()> {
+    let head = head(mode, 200, "transfer-encoding: chunked").replace("text/plain", kind);
+    out.write_all(head.as_bytes())?;
     for n in 0..request.query("n", 10) {
-        let line = format!("chunk {n}\n");
+        let line = piece(n);
         out.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())?;
         std::thread::sleep(Duration::from_millis(request.query("ms", 100)));
     }

@@ -29,6 +29,7 @@ mod logs;
 mod logs_cli;
 mod long;
 mod neighbours;
+mod passthrough;
 mod people;
 mod release_command;
 mod roles_killed;

@@ -8,13 +8,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Client, Done, Kind, Lasting, Message, Socket, Traffic, World, eventually, place_program, run, until};
+use crate::support::{Client, Done, Door, Kind, Lasting, Message, Socket, Traffic, World, eventually, place_program, run, until};
 use crate::zero_loss::deploys_under_load_with;
 
 const CLIENTS: usize = 6;
 const EVERY: Duration = Duration::from_millis(4);
+
 /// Kinds of requests that last, one client each.
-const LASTING: [Kind; 4] = [Kind::Upload, Kind::Stream, Kind::Socket, Kind::Socket];
+fn lasting(w: &World) -> Vec<(Door, Kind)> {
+    let (plain, tls, h2) = (Door::Plain(w.proxy()), Door::Tls(w.proxy_tls()), Door::H2(w.proxy_tls()));
+    let all = [(plain, Kind::Upload), (h2, Kind::Upload), (tls, Kind::Stream), (h2, Kind::Stream), (plain, Kind::Events)];
+    all.into_iter().chain([(h2, Kind::Events), (plain, Kind::Socket), (tls, Kind::Socket)]).collect()
+}
 
 /// What `paas up` knows of a role.
 fn role(w: &World, name: &str) -> Value {
@@ -105,8 +110,8 @@ fn another_binary_takes_every_role_over_under_load_and_the_same_one_none() {
     let before = ["dialer", "proxy", "daemon"].map(|name| role(&w, name)["pid"].as_u64());
     up().ok().says(&["runs already"]);
 
-    let quick = Traffic::start_every(EVERY, w.proxy(), &w.host(&app), &app, CLIENTS);
-    let lasting = Lasting::start(w.proxy(), &w.host(&app), &LASTING, Duration::from_secs(4));
+    let quick = Traffic::by(&w.ways(), EVERY, &w.host(&app), &app);
+    let lasting = Lasting::start(&lasting(&w), &w.host(&app), Duration::from_secs(4));
     quick.wait_for(300);
     install(&w);
     let done = up().ok().says(&["upgraded"]);
@@ -120,10 +125,14 @@ fn another_binary_takes_every_role_over_under_load_and_the_same_one_none() {
     w.push(&repo, &app).ok();
     w.serves(&app, "two");
     let (counted, outcome) = (quick.stop(), lasting.stop());
-    println!("upgrade of all roles in {:?}: {} answered, slowest {:?}", done.took, counted.answered, counted.slowest);
+    println!(
+        "upgrade of all roles in {:?}: {} answered, {} clients of HTTP/2 told to go, slowest {:?}",
+        done.took, counted.answered, counted.told_to_go, counted.slowest
+    );
     counted.nothing_failed();
+    assert!(counted.told_to_go >= 1, "the old proxy never said that it leaves");
     assert_eq!(outcome.failed, Vec::<String>::new());
-    assert!(outcome.ended.len() >= 4, "{outcome:?}");
+    assert!(outcome.ended.len() >= 8, "{outcome:?}");
     eventually("the old proxy has ended", Duration::from_secs(30), || older(&w).is_empty().then_some(()));
 }
 
@@ -143,7 +152,7 @@ fn a_new_binary_that_does_not_get_ready_leaves_the_old_one_serving() {
     let w = World::start();
     let (app, _repo) = w.live("stays", "one");
     let old = proxy_pid(&w);
-    let quick = Traffic::start_every(EVERY, w.proxy(), &w.host(&app), &app, CLIENTS);
+    let quick = Traffic::by(&w.ways(), EVERY, &w.host(&app), &app);
     let fails = |what: &str, words: &[&str]| {
         let done = ask_with_the_built_binary(&w, old).fails(1).says(words);
         println!("{what}: refused after {:?}: {}", done.took, done.err.trim());
@@ -204,7 +213,7 @@ fn upgrades_in_quick_succession_and_kills_around_them_refuse_nothing() {
     let (app, _repo) = w.live("kills", "one");
     let mut socket = Socket::connect(w.proxy(), &w.host(&app), "/ws").expect("a WebSocket opens");
     assert!(matches!(socket.receive(), Ok(Message::Text(_))));
-    let quick = Traffic::start_every(EVERY, w.proxy(), &w.host(&app), &app, CLIENTS);
+    let quick = Traffic::by(&w.ways(), EVERY, &w.host(&app), &app);
     quick.wait_for(200);
 
     let first = proxy_pid(&w);

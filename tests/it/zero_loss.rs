@@ -5,14 +5,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Counted, Kind, Lasting, LastingOutcome, Repo, Traffic, World, eventually};
+use crate::support::{Counted, Door, Kind, Lasting, LastingOutcome, Repo, Traffic, World, eventually};
 
 /// One round of the kinds of deploys: each makes new instances in its own way. Two pushes come first, so that a rollback goes back to a
 /// release with the same budgets. The first two deploys are a round's beginning of their own.
 const ROUND: [&str; 5] = ["push", "push", "restart", "config", "rollback"];
 const LENGTH: Duration = Duration::from_secs(20);
-/// At once, each with one request after another.
-const QUICK: usize = 4;
+/// Of events that deploys cut short: longer than a deploy.
+const SHORT: Duration = Duration::from_secs(8);
+/// Clients at once, each with one request after another.
+const QUICK: usize = 6;
+/// As fast as one client asks.
+const EVERY: Duration = Duration::from_millis(2);
 
 /// What clients and deploys counted.
 pub struct Tally {
@@ -44,9 +48,11 @@ pub fn deploys_under_load_with(w: &World, count: usize, all_along: bool, mut bef
     repo.write("paas.toml", budgets(22, 24)).commit("budgets");
     w.push(&repo, &app).ok();
     let begun = Instant::now();
-    let quick = Traffic::start(w.proxy(), &w.host(&app), &app, QUICK);
-    let kinds = [Kind::Upload, Kind::Stream, Kind::Socket, Kind::Socket];
-    let mut lasting = Some(Lasting::start(w.proxy(), &w.host(&app), &kinds, LENGTH));
+    let ways = w.ways();
+    assert_eq!(ways.len(), QUICK);
+    let quick = Traffic::by(&ways, EVERY, &w.host(&app), &app);
+    let (first, closable) = all_that_lasts(w);
+    let mut lasting = Some(Lasting::start(&[first, closable.clone()].concat(), &w.host(&app), LENGTH));
     quick.wait_for(200);
     let (mut outcome, mut ends) = (LastingOutcome::default(), Vec::new());
     for n in 1..=count {
@@ -57,8 +63,8 @@ pub fn deploys_under_load_with(w: &World, count: usize, all_along: bool, mut bef
         }
         before(n);
         one_deploy(w, &repo, &app, n);
-        // Sockets of before would have the long budget.
-        lasting = lasting.or_else(|| Some(Lasting::start(w.proxy(), &w.host(&app), &kinds[2..], LENGTH)));
+        // Those of before would have the long budget.
+        lasting = lasting.or_else(|| Some(Lasting::start(&closable, &w.host(&app), SHORT)));
         ends.push(Instant::now());
         quick.wait_for(100);
     }
@@ -70,6 +76,14 @@ pub fn deploys_under_load_with(w: &World, count: usize, all_along: bool, mut bef
     // The world has no other app, so the deploys are numbered through.
     let deploys = (1..=count + 2).map(|n| w.paas(&["deploys", "info", &format!("d{n}"), "--json"]).ok().json()).collect();
     Tally { quick, lasting: outcome, deploys, ends, took: begun.elapsed() }
+}
+
+/// By every door: what has to come to its own end, and what the proxy may close properly.
+fn all_that_lasts(w: &World) -> (Vec<(Door, Kind)>, Vec<(Door, Kind)>) {
+    let (plain, tls, h2) = (Door::Plain(w.proxy()), Door::Tls(w.proxy_tls()), Door::H2(w.proxy_tls()));
+    let whole = [(plain, Kind::Upload), (tls, Kind::Upload), (h2, Kind::Upload), (plain, Kind::Stream), (h2, Kind::Stream)];
+    let closable = [(plain, Kind::Socket), (tls, Kind::Socket), (plain, Kind::Events), (tls, Kind::Events), (h2, Kind::Events)];
+    (whole.to_vec(), closable.to_vec())
 }
 
 fn budgets(drain: u32, streams: u32) -> String {
@@ -105,13 +119,15 @@ impl Tally {
         }
         let of = |kind: Kind| self.lasting.ended.iter().filter(|e| e.kind == kind).count();
         format!(
-            "{} deploys in {:.0} s: {} answers, {} uploads, {} streams, {} sockets with {} echoes; {} failed; \
-             counted by the deploys: {} answered, {} drained, {} retried, {} cut, {} dropped; slowest answer {:?}; ms in stages: {stages:?}",
+            "{} deploys in {:.0} s: {} answers (told to go {} times), {} uploads, {} streams, {} streams of events, \
+             {} sockets with {} echoes; {} failed; counted by the deploys: {} answered, {} drained, {} retried, {} cut, {} dropped; slowest answer {:?}; ms in stages: {stages:?}",
             self.deploys.len(),
             self.took.as_secs_f32(),
             self.quick.answered,
+            self.quick.told_to_go,
             of(Kind::Upload),
             of(Kind::Stream),
+            of(Kind::Events),
             of(Kind::Socket),
             self.lasting.echoes,
             self.quick.failed.len() + self.lasting.failed.len(),
@@ -132,8 +148,8 @@ impl Tally {
         assert!(self.deploys.iter().all(|d| d["state"] == "live" && d["counts"]["complete"] == true), "{:#?}", self.deploys);
         assert_eq!((self.sum("dropped"), self.sum("held")), (0, 0), "{}", self.line());
         let closed = self.lasting.ended.iter().filter(|e| e.closed).count() as u64;
-        assert!(closed > 0, "no socket came to the end of its budget");
-        assert_eq!(self.sum("cut"), closed, "sockets closed at their budget: {}", self.line());
+        assert!(closed > 0, "nothing came to the end of its budget");
+        assert_eq!(self.sum("cut"), closed, "closed at their budget: {}", self.line());
         assert_eq!(self.sum("answered"), self.answered(), "{}", self.line());
         for (pair, end) in self.deploys.windows(2).zip(&self.ends) {
             let old = pair[0]["release"]
@@ -156,7 +172,7 @@ impl Tally {
         for lasting in self.lasting.ended.iter().filter(|e| !e.closed) {
             match lasting.kind {
                 Kind::Socket => *seen.entry("sockets").or_default() += 1,
-                Kind::Upload | Kind::Stream => *seen.entry(lasting.by.as_str()).or_default() += 1,
+                Kind::Upload | Kind::Stream | Kind::Events => *seen.entry(lasting.by.as_str()).or_default() += 1,
             }
         }
         // A socket names a version, which two releases may have: those that were not closed for us are two at most, at the very end.
@@ -184,8 +200,11 @@ impl Tally {
                 continue;
             }
             // Over the change for certain: answered by the old release after the new one's first answer had come.
-            let over =
-                self.lasting.ended.iter().filter(|e| e.by == *old && e.ended > after.first_end + Duration::from_millis(100));
+            let over = self
+                .lasting
+                .ended
+                .iter()
+                .filter(|e| !e.closed && e.by == *old && e.ended > after.first_end + Duration::from_millis(100));
             let over = over.count() as u64;
             assert!(
                 over <= drained + earlier && drained <= over + QUICK as u64 + 4,

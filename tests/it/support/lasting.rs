@@ -1,11 +1,11 @@
 //! Requests that last: uploads, streamed answers and WebSockets, one after the other until they are stopped; none is ever tried again.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::door::Door;
 use super::http::Client;
 use super::traffic::release_of;
 use super::websocket::{Message, Socket};
@@ -14,6 +14,8 @@ use super::websocket::{Message, Socket};
 pub enum Kind {
     Upload,
     Stream,
+    /// Server-sent events, which the proxy may end properly.
+    Events,
     Socket,
 }
 
@@ -24,7 +26,7 @@ pub struct Ended {
     /// `v3`, or for a WebSocket the version that greeted.
     pub by: String,
     pub ended: Instant,
-    /// For a WebSocket: closed by the other side with 1001, not by us.
+    /// For a WebSocket: closed by the other side with 1001, not by us. For events: ended before the last one.
     pub closed: bool,
 }
 
@@ -53,10 +55,10 @@ pub struct Lasting {
 const TICK: Duration = Duration::from_millis(100);
 
 impl Lasting {
-    /// Of each kind one client after another; an upload and a streamed answer take `length`.
-    pub fn start(to: SocketAddr, host: &str, kinds: &[Kind], length: Duration) -> Lasting {
+    /// Of each kind one client after another, by its door; all but WebSockets take `length`.
+    pub fn start(all: &[(Door, Kind)], host: &str, length: Duration) -> Lasting {
         let lasting = Lasting { stop: Arc::default(), outcome: Arc::default(), threads: Vec::new() };
-        let run = |kind: Kind| {
+        let run = |to: Door, kind: Kind| {
             let (stop, outcome, host) = (lasting.stop.clone(), lasting.outcome.clone(), host.to_owned());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
@@ -64,17 +66,18 @@ impl Lasting {
                     let done = match kind {
                         Kind::Upload => upload(to, &host, length).map(|by| (by, false)),
                         Kind::Stream => stream(to, &host, length).map(|by| (by, false)),
+                        Kind::Events => events(to, &host, length),
                         Kind::Socket => socket(to, &host, &stop, &outcome),
                     };
                     let mut outcome = outcome.lock().expect("no client panics with the lock");
                     match done {
                         Ok((by, closed)) => outcome.ended.push(Ended { kind, by, ended: Instant::now(), closed }),
-                        Err(why) => outcome.failed.push(format!("{kind:?} after {:?}: {why}", started.elapsed())),
+                        Err(why) => outcome.failed.push(format!("{kind:?} by {to:?} after {:?}: {why}", started.elapsed())),
                     }
                 }
             })
         };
-        let threads = kinds.iter().map(|kind| run(*kind)).collect();
+        let threads = all.iter().map(|(door, kind)| run(*door, *kind)).collect();
         Lasting { threads, ..lasting }
     }
 
@@ -88,7 +91,7 @@ impl Lasting {
     }
 }
 
-fn upload(to: SocketAddr, host: &str, length: Duration) -> Result<String, String> {
+fn upload(to: Door, host: &str, length: Duration) -> Result<String, String> {
     let count = ticks(length);
     let parts: Vec<Vec<u8>> = (0..count).map(|n| vec![n as u8; 10_000]).collect();
     let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
@@ -102,7 +105,7 @@ fn upload(to: SocketAddr, host: &str, length: Duration) -> Result<String, String
     release_of(&reply)
 }
 
-fn stream(to: SocketAddr, host: &str, length: Duration) -> Result<String, String> {
+fn stream(to: Door, host: &str, length: Duration) -> Result<String, String> {
     let count = ticks(length);
     let mut client = Client::connect(to, host).map_err(|e| e.to_string())?;
     let path = format!("/stream?n={count}&ms={}", TICK.as_millis());
@@ -114,8 +117,22 @@ fn stream(to: SocketAddr, host: &str, length: Duration) -> Result<String, String
     release_of(&reply)
 }
 
+/// All of them, or the first ones and a proper end.
+fn events(to: Door, host: &str, length: Duration) -> Result<(String, bool), String> {
+    let count = ticks(length);
+    let mut client = Client::connect(to, host).map_err(|e| e.to_string())?;
+    let path = format!("/events?n={count}&ms={}", TICK.as_millis());
+    let reply = client.get(&path).map_err(|e| format!("the events broke off: {e}"))?;
+    let all: String = (0..count).map(|n| format!("data: {n}\n\n")).collect();
+    let text = reply.text();
+    if reply.status != 200 || !all.starts_with(&text) || !text.ends_with("\n\n") {
+        return Err(format!("the events came as {reply:?}"));
+    }
+    Ok((release_of(&reply)?, text != all))
+}
+
 /// Numbered echoes until the other side closes with 1001, or until we are told to stop.
-fn socket(to: SocketAddr, host: &str, stop: &AtomicBool, outcome: &Mutex<Outcome>) -> Result<(String, bool), String> {
+fn socket(to: Door, host: &str, stop: &AtomicBool, outcome: &Mutex<Outcome>) -> Result<(String, bool), String> {
     let mut socket = Socket::connect(to, host, "/ws").map_err(|e| e.to_string())?;
     let by = match socket.receive().map_err(|e| e.to_string())? {
         Message::Text(text) => text.trim_start_matches("version ").to_owned(),

@@ -2,12 +2,12 @@
 //! its status, its length, its body, and that proxy and app name the same release.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::door::{Door, Way};
 use super::http::{Client, Reply};
 
 #[derive(Debug, Default, Clone)]
@@ -19,6 +19,8 @@ pub struct Counted {
     pub by_release: BTreeMap<String, OfRelease>,
     pub failed: Vec<String>,
     pub slowest: Duration,
+    /// How often clients of HTTP/2 were told to come back on another connection.
+    pub told_to_go: u64,
 }
 
 /// What one release answered.
@@ -40,18 +42,27 @@ pub struct Traffic {
 
 impl Traffic {
     /// `clients` threads ask `GET /` of the test app `app` at `host`, each again as soon as it was answered (at most every 2 ms).
-    pub fn start(to: SocketAddr, host: &str, app: &str, clients: usize) -> Traffic {
+    pub fn start(to: impl Into<Door>, host: &str, app: &str, clients: usize) -> Traffic {
         Traffic::start_every(Duration::from_millis(2), to, host, app, clients)
     }
 
     /// The same with another pause: many apps at once must not take the cores from what is being tested.
-    pub fn start_every(pause: Duration, to: SocketAddr, host: &str, app: &str, clients: usize) -> Traffic {
+    pub fn start_every(pause: Duration, to: impl Into<Door>, host: &str, app: &str, clients: usize) -> Traffic {
+        let door = to.into();
+        let ways: Vec<Way> = (0..clients).map(|n| Way { door, keep: n % 2 == 0 }).collect();
+        Traffic::by(&ways, pause, host, app)
+    }
+
+    /// One client for each way.
+    pub fn by(ways: &[Way], pause: Duration, host: &str, app: &str) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Counted::default()));
-        let threads = (0..clients)
-            .map(|n| {
+        let threads = ways
+            .iter()
+            .copied()
+            .map(|way| {
                 let (stop, seen, host, app) = (stop.clone(), seen.clone(), host.to_owned(), app.to_owned());
-                std::thread::spawn(move || one_client(to, &host, &app, n % 2 == 0, pause, &stop, &seen))
+                std::thread::spawn(move || one_client(way, &host, &app, pause, &stop, &seen))
             })
             .collect();
         Traffic { stop, seen, threads }
@@ -104,26 +115,28 @@ impl Counted {
     }
 }
 
-fn one_client(to: SocketAddr, host: &str, app: &str, keep: bool, pause: Duration, stop: &AtomicBool, seen: &Mutex<Counted>) {
+fn one_client(Way { door, keep }: Way, host: &str, app: &str, pause: Duration, stop: &AtomicBool, seen: &Mutex<Counted>) {
     let mut kept: Option<Client> = None;
     while !stop.load(Ordering::SeqCst) {
         let started = Instant::now();
-        let answer = kept.take().map_or_else(|| Client::connect(to, host), Ok).and_then(|mut client| {
+        let answer = kept.take().map_or_else(|| Client::connect(door, host), Ok).and_then(|mut client| {
+            let before = client.told_to_go();
             let reply = client.get("/")?;
-            Ok((client, reply))
+            Ok((client.told_to_go() - before, client, reply))
         });
         let took = started.elapsed();
         let mut seen = seen.lock().expect("no client panics with the lock");
         seen.slowest = seen.slowest.max(took);
         match answer {
-            Ok((client, reply)) => {
+            Ok((told_to_go, client, reply)) => {
+                seen.told_to_go += told_to_go;
                 match judge(app, &reply) {
                     Ok(from) => seen.answer(from, started),
                     Err(why) => seen.failed.push(why),
                 }
                 kept = (keep && client.is_open()).then_some(client);
             }
-            Err(e) => seen.failed.push(format!("{e} after {took:?} (kept connections: {keep})")),
+            Err(e) => seen.failed.push(format!("{e} after {took:?} ({door:?}, kept connections: {keep})")),
         }
         drop(seen);
         std::thread::sleep(pause);

@@ -1,8 +1,8 @@
 //! The client's side of a WebSocket, as far as the tests need it: text frames, and the code with which it was closed.
 
 use std::io::{Error, Result};
-use std::net::SocketAddr;
 
+use super::door::Door;
 use super::http::Client;
 
 pub struct Socket(Client);
@@ -14,7 +14,7 @@ pub enum Message {
 }
 
 impl Socket {
-    pub fn connect(to: SocketAddr, host: &str, path: &str) -> Result<Socket> {
+    pub fn connect(to: impl Into<Door>, host: &str, path: &str) -> Result<Socket> {
         let mut client = Client::connect(to, host)?;
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
         let headers =

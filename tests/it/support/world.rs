@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::cli::{Done, run};
+use super::door::TLS;
 use super::http::{Client, Reply};
 use super::machine::{make_folders, place_binary, processes, require_machine, start_supervisor};
 use super::net::Range;
@@ -46,20 +47,30 @@ impl World {
 
     /// `more` is added to the host config; `env` to the environment of the roles and of ssh sessions.
     pub fn start_with(more: &str, env: &[(&str, &str)]) -> World {
-        World::launch(None, more, env, |_| Vec::new())
+        World::launch(None, TLS, more, env, |_| Vec::new())
     }
 
     /// An installation on an engine of its own, which ends with it.
     pub fn start_on(engine: OwnEngine) -> World {
-        World::launch(Some(engine), "", &[], |_| Vec::new())
+        World::launch(Some(engine), TLS, "", &[], |_| Vec::new())
     }
 
-    /// `mount` may put small disks below the world's folder, whose folders `state` and `run` are there; they end with the world.
+    pub fn start_without_tls() -> World {
+        World::launch(None, "", "", &[], |_| Vec::new())
+    }
+
+    /// `mount` may put small disks below the world's folder, whose folders `state` and `run` are there.
     pub fn start_on_disks(more: &str, mount: impl FnOnce(&Path) -> Vec<SmallDisk>) -> World {
-        World::launch(None, more, &[], mount)
+        World::launch(None, TLS, more, &[], mount)
     }
 
-    fn launch(engine: Option<OwnEngine>, more: &str, env: &[(&str, &str)], mount: impl FnOnce(&Path) -> Vec<SmallDisk>) -> World {
+    fn launch(
+        engine: Option<OwnEngine>,
+        tls: &str,
+        more: &str,
+        env: &[(&str, &str)],
+        mount: impl FnOnce(&Path) -> Vec<SmallDisk>,
+    ) -> World {
         require_machine();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Short, because the path of a Unix socket may have 107 bytes.
@@ -77,7 +88,7 @@ impl World {
         });
         let text = format!(
             "state_dir = \"{dir}/state\"\nrun_dir = \"{dir}/run\"\ndomain = \"{domain}\"\n\
-             [proxy]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [\"127.0.0.1:0\"]\ncommit_header = true\n\
+             [proxy]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = [{tls}]\ncommit_header = true\n\
              [ssh]\nhost = \"127.0.0.1\"\nport = {port}\n\
              [docker]\nsubnets = \"{range}\"\n{of_engine}[stack]\nsource = \"debian\"\n{more}",
             dir = folder.display(),
