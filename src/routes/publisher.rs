@@ -11,7 +11,6 @@ use crate::base::crash::{self, Point};
 use crate::base::filesystem;
 use crate::config::HostConfig;
 use crate::manifest::HttpSpec;
-use crate::model::certificate::Certificate;
 use crate::model::deploy::Deploy;
 use crate::model::disk::STORE_FLOOR;
 use crate::model::release::{Config, Release};
@@ -105,10 +104,12 @@ impl Publisher {
             return Err(PublishError::NoRoom);
         }
         let version = self.next(&mut turn).await?;
-        let snapshot = Arc::new(table::snapshot(&self.view().await?, version));
+        let (view, next_end) = self.view().await?;
+        let snapshot = Arc::new(table::snapshot(&view, version));
         self.proxies.prepare(&snapshot, false).await?;
         self.store.snapshot_set(version).await?;
         self.proxies.activate(snapshot).await?;
+        *self.next_end() = next_end;
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let mut turn = self.turn.lock().await;
         let version = self.next(&mut turn).await?;
-        let mut view = self.view().await?;
+        let (mut view, next_end) = self.view().await?;
         let pending = Pending {
             app_id: deploy.app_id,
             live: live.to_vec(),
@@ -139,6 +140,7 @@ impl Publisher {
         crash::point(Point::BeforeMoveLive);
         self.store.commit_live(deploy, &Commit { release, live, retire, config, snapshot: version }).await?;
         crash::point(Point::AfterMoveLive);
+        *self.next_end() = next_end;
         if let Err(silent) = self.proxies.activate(snapshot).await {
             tracing::warn!(app = %deploy.app, deploy = %deploy.id, "{silent}; it gets the routes when it answers again");
         }
@@ -151,7 +153,9 @@ impl Publisher {
         Ok(*last)
     }
 
-    async fn view(&self) -> Result<View, StoreError> {
+    /// The view now, and when the next certificate ends that it was made by. Noted only once the proxies have the view: what a failed
+    /// attempt saw must not count as told.
+    async fn view(&self) -> Result<(View, Option<UnixMillis>), StoreError> {
         let mut apps = Vec::new();
         let instances = self.store.instances().await?;
         let mut maintenances = self.store.maintenances().await?;
@@ -186,30 +190,21 @@ impl Publisher {
         let certificates = self.store.certificates().await?;
         let now = UnixMillis::now();
         let valid = || certificates.iter().filter(|c| !c.has_ended(now));
-        *self.next_end() = valid().map(|c| c.facts.not_after).min();
-        Ok(View {
+        let next_end = valid().map(|c| c.facts.not_after).min();
+        let view = View {
             apps,
             domains,
             base: self.config.domain.clone(),
             commit_header: self.config.proxy.commit_header,
             certified: valid().flat_map(|c| c.hosts.iter().cloned()).collect(),
-            front: self.front(certificates),
-        })
+            front: self.front(table::shown(certificates, now)),
+        };
+        Ok((view, next_end))
     }
 
     /// What holds for every client: certificates, trusted proxies.
-    fn front(&self, certificates: Vec<Certificate>) -> Front {
-        let shown = |certificate: Certificate| wire::Certificate {
-            names: certificate.hosts.iter().map(ToString::to_string).collect(),
-            chain: certificate.chain,
-            key: certificate.key,
-        };
+    fn front(&self, certs: Vec<wire::Certificate>) -> Front {
         let proxy = &self.config.proxy;
-        Front {
-            certs: certificates.into_iter().map(shown).collect(),
-            fallback: self.fallback.clone(),
-            trusted: proxy.trusted_proxies.clone(),
-            limits: (&proxy.limits).into(),
-        }
+        Front { certs, fallback: self.fallback.clone(), trusted: proxy.trusted_proxies.clone(), limits: (&proxy.limits).into() }
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::base::clock::UnixMillis;
 use crate::manifest::{HttpSpec, Https, Tls};
 use crate::model::app::Domain;
+use crate::model::certificate::Certificate;
 use crate::model::instance::{Instance, Wanted};
 use crate::model::maintenance::Maintenance;
 use crate::names::{AppName, CommitSha, HostPattern, Hostname, InstanceId};
@@ -121,6 +123,18 @@ pub fn snapshot(view: &View, version: u64) -> Snapshot {
     let mut routes: Vec<Route> = own_routes.into_iter().chain(added_routes).collect();
     routes.retain(|route| seen.insert(route.host.clone()));
     Snapshot { version, routes, targets, commit_header: view.commit_header, front: view.front.clone() }
+}
+
+/// What the proxy shows to clients. One that has ended is shown still, as clients then say what is wrong with it; but not for a host that
+/// another speaks for which has not: an exact name wins over a wildcard, and would hide the good one.
+pub fn shown(certificates: Vec<Certificate>, now: UnixMillis) -> Vec<wire::Certificate> {
+    let valid: Vec<HostPattern> = certificates.iter().filter(|c| !c.has_ended(now)).flat_map(|c| c.hosts.clone()).collect();
+    let shown = certificates.into_iter().map(|c| {
+        let hidden = |host: &HostPattern| c.has_ended(now) && valid.iter().any(|v| v.includes(host));
+        let names = c.hosts.iter().filter(|host| !hidden(host)).map(ToString::to_string).collect();
+        wire::Certificate { names, chain: c.chain, key: c.key }
+    });
+    shown.filter(|c| !c.names.is_empty()).collect()
 }
 
 /// What the app wants of requests for one of its host names.
