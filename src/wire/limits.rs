@@ -19,7 +19,13 @@ pub struct Limits {
     pub stall_ms: u64,
     pub connections: u64,
     pub connections_per_address: u64,
+    /// The default is not sent: a proxy older than this limit refuses what it doesn't know, and would follow no change until it is replaced.
+    #[serde(skip_serializing_if = "is_default_held")]
     pub held_per_app: u64,
+}
+
+fn is_default_held(held: &u64) -> bool {
+    *held == ProxyLimits::default().held_per_app
 }
 
 impl Default for Limits {
@@ -96,4 +102,18 @@ pub struct DropCounts {
     pub large_heads: u64,
     /// Requests that are not well-formed, or that parsers could read differently.
     pub malformed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_proxy_does_not_know_is_sent_only_where_somebody_has_set_it() {
+        let sent = |limits: &Limits| serde_json::to_string(limits).expect("JSON");
+        let read = |text: &str| serde_json::from_str::<Limits>(text).expect("limits");
+        let set = Limits { held_per_app: 7, ..Limits::default() };
+        assert!(!sent(&Limits::default()).contains("held_per_app") && sent(&set).contains("\"held_per_app\":7"));
+        assert_eq!([read(&sent(&set)), read(&sent(&Limits::default()))], [set, Limits::default()]);
+    }
 }
