@@ -14,6 +14,7 @@ use crate::docker::ContainerState;
 use crate::doctor::drift::{Live, Views};
 use crate::doctor::{self, drift, engine, host, look};
 use crate::model::access::Right;
+use crate::model::alert::Kind;
 use crate::model::instance::Wanted;
 
 pub async fn doctor(State(server): State<Server>, who: Who) -> Result<Json<Findings>, Fail> {
@@ -81,7 +82,12 @@ impl Server {
     async fn alerts_found(&self) -> Vec<doctor::Finding> {
         let alerts = &self.world.alerts;
         let mut found: Vec<doctor::Finding> = match alerts.list(0).await {
-            Ok(open) => open.into_iter().map(|a| doctor::warning("alerts", a.text, a.hint)).collect(),
+            // Certificates have findings of their own.
+            Ok(open) => open
+                .into_iter()
+                .filter(|a| a.kind != Kind::CertificateEnds)
+                .map(|a| doctor::warning("alerts", a.text, a.hint))
+                .collect(),
             Err(e) => vec![doctor::warning("alerts", format!("open alerts can't be read: {e}"), "paas alerts")],
         };
         found.push(if alerts.sinks().is_empty() {
