@@ -37,6 +37,9 @@ mod routes; // host → route
 mod rules; // and what it says
 mod target; // claim and drain
 
+mod meter; // what is measured of requests
+mod report; // and told
+
 mod forward; // attempts and retries
 
 mod answer;
