@@ -73,7 +73,7 @@ pub struct MetricsArgs {
     #[arg(short, long)]
     pub watch: bool,
     /// All counters and histograms in Prometheus's text format; without an app: of every app that you may see
-    #[arg(long, conflicts_with_all = ["window", "watch", "json"])]
+    #[arg(long, conflicts_with_all = ["window", "watch"])]
     pub prometheus: bool,
 }
 

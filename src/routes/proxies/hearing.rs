@@ -1,6 +1,6 @@
 //! Messages of proxies that may be newer than this daemon.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use tokio::io::AsyncRead;
@@ -15,7 +15,7 @@ const SEARCHED: u8 = 8;
 /// One proxy's messages; what is not known is told once in the log and passed over.
 #[derive(Default)]
 pub struct Hearing {
-    searched: BTreeMap<std::mem::Discriminant<FromProxy>, u8>,
+    searched: HashMap<std::mem::Discriminant<FromProxy>, u8>,
     told: BTreeSet<String>,
 }
 

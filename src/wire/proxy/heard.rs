@@ -95,7 +95,7 @@ mod tests {
     use super::super::*;
     use super::*;
 
-    const COUNTS: &str = r#"{"Counts":[{"target":1,"in_flight":0,"streams":0,"served":5,"held":0,"retried":0,"retried_draining":0,"failed":0,"failed_draining":0,"drained":0,"cut":0,"by_class":[0,0,5,0,0,0],"lately":{"a":1}}]}"#;
+    const COUNTS: &str = r#"{"Counts":[{"target":"i1","in_flight":0,"streams":0,"served":5,"held":0,"retried":0,"retried_draining":0,"failed":0,"failed_draining":0,"drained":0,"cut":0,"by_class":[0,0,5,0,0,0],"lately":{"a":1}}]}"#;
 
     #[test]
     fn what_a_newer_proxy_tells_is_passed_over_and_the_rest_understood() {
