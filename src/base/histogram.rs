@@ -117,7 +117,8 @@ mod tests {
         let mut tried = 0;
         for exponent in 0..29 {
             for near in [0, 1, 2, 3, 5, 7] {
-                for micros in [(1u64 << exponent) + near, (1u64 << exponent).saturating_sub(near), (3u64 << exponent) / 2 + near] {
+                for micros in [(1u64 << exponent) + near, (1u64 << exponent).saturating_sub(near), (3u64 << exponent) / 2 + near]
+                {
                     let at = bucket(micros);
                     if at < BUCKETS - 1 {
                         assert!(lower(at) <= micros && micros < lower(at + 1), "{micros} in {at}");

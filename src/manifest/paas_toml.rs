@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rules;
-use super::{AccessLog, AccessSpec, BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, Tls, WEB};
+use super::{
+    AccessLog, AccessSpec, BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, Tls,
+    WEB,
+};
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::{BranchName, ConfigKey, Hostname, ProcessName};
 

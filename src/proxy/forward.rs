@@ -114,8 +114,7 @@ impl Forward<'_> {
             Ok((Ended::Switched, _)) => {
                 let websocket = self.request.upgrade.as_deref() == Some("websocket");
                 let end = tunnel(self.worker, self.client, &mut upstream, claim, websocket, self.record).await;
-                let cut = (end == End::Cut).then_some(&ProxyError::Drained);
-                claim.end(end, status, self.record, cut);
+                claim.end(end, status, self.record, (end == End::Cut).then_some(&ProxyError::Drained));
                 Ok(After::Close)
             }
             Ok((Ended::Cut, _)) => {

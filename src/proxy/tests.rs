@@ -13,6 +13,7 @@ mod h2_flow;
 mod h2spec;
 mod leave;
 mod limits;
+mod metrics;
 mod passthrough;
 mod strict;
 mod swap;

@@ -148,7 +148,10 @@ impl Meters {
         }
         for app in self.apps.values_mut() {
             if let Some(of) = app.targets.remove(&target) {
-                app.gone.entry(of.release).or_insert_with(|| Series { begun: of.series.begun, ..Series::default() }).merge(of.series);
+                app.gone
+                    .entry(of.release)
+                    .or_insert_with(|| Series { begun: of.series.begun, ..Series::default() })
+                    .merge(of.series);
             }
             app.tidy(now);
         }

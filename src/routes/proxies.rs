@@ -66,7 +66,13 @@ pub struct Proxies {
 
 impl Proxies {
     pub fn new(log: AccessLog) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), changed: watch::channel(0).0, log, meters: Mutex::default(), begun: Instant::now() })
+        Arc::new(Self {
+            inner: Mutex::default(),
+            changed: watch::channel(0).0,
+            log,
+            meters: Mutex::default(),
+            begun: Instant::now(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

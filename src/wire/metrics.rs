@@ -79,9 +79,10 @@ impl Sums {
 
     /// What came since `before`; nothing in it is less than zero, whatever `before` was.
     pub fn since(&self, before: &Self) -> Self {
-        let dropped = self.dropped.iter().map(|(why, count)| {
-            (why.clone(), count.saturating_sub(before.dropped.get(why).copied().unwrap_or_default()))
-        });
+        let dropped = self
+            .dropped
+            .iter()
+            .map(|(why, count)| (why.clone(), count.saturating_sub(before.dropped.get(why).copied().unwrap_or_default())));
         Self {
             by_class: std::array::from_fn(|i| self.by_class[i].saturating_sub(before.by_class[i])),
             bytes_in: self.bytes_in.saturating_sub(before.bytes_in),

@@ -151,7 +151,7 @@ fn an_app_says_which_of_its_requests_have_a_line() {
     let app = w.app("sampled");
     let repo = Repo::testapp("one");
     let release = |toml: &str| {
-        repo.write("mode", "health=500\n").write("paas.toml", toml).commit(toml);
+        repo.write("mode", "health=500\n").write("paas.toml", toml).commit("settings");
         w.push(&repo, &app).ok();
     };
     let ask = |path: &str, times: usize| {

@@ -84,7 +84,8 @@ fn now(proxies: &Proxies, apps: &[&AppName]) -> Now {
 fn shown(name: &AppName, app: &OfApp, now: &Now, seconds: u64, window: u64) -> Metrics {
     // The slice that is not over counts as one.
     let from = (seconds / SLICE * SLICE + SLICE).saturating_sub(window / SLICE * SLICE);
-    let figures = |series: &Series| figures(&series.window.since(from), &series.total, seconds - series.begun.max(from).min(seconds));
+    let figures =
+        |series: &Series| figures(&series.window.since(from), &series.total, seconds - series.begun.max(from).min(seconds));
     let mut rows = Vec::new();
     for (id, target) in &app.targets {
         let (in_flight, streams) = now.get(id).copied().unwrap_or_default();

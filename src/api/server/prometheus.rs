@@ -20,9 +20,14 @@ pub fn text<'a>(
     turned_away: Option<&BTreeMap<String, u64>>,
 ) -> String {
     let apps: Vec<(&AppName, &OfApp)> = apps.collect();
-    let targets = || apps.iter().flat_map(|(app, of)| of.targets.iter().map(move |(id, target)| (labels(app, *id, target), *id, target)));
+    let targets =
+        || apps.iter().flat_map(|(app, of)| of.targets.iter().map(move |(id, target)| (labels(app, *id, target), *id, target)));
     let mut page = Page(String::new());
-    page.begin("paas_http_requests_total", "counter", "Requests that ended, by class of the status; without an instance: the proxy's own answers.");
+    page.begin(
+        "paas_http_requests_total",
+        "counter",
+        "Requests that ended, by class of the status; without an instance: the proxy's own answers.",
+    );
     for (labels, _, target) in targets() {
         page.classes(&labels, target.series.total.by_class);
     }
@@ -56,8 +61,12 @@ pub fn text<'a>(
         targets().for_each(|(labels, id, _)| page.sample(name, &labels, value(now.get(&id).copied().unwrap_or_default())));
     }
     let histograms: [(&str, &str, fn(&OfTarget) -> &Histogram); 3] = [
-        ("paas_http_request_duration_seconds", "From the request's head to the last byte of the answer; not of streams.", |t| &t.series.total.total),
-        ("paas_http_first_byte_seconds", "From the request's head to the head of the instance's answer.", |t| &t.series.total.first_byte),
+        ("paas_http_request_duration_seconds", "From the request's head to the last byte of the answer; not of streams.", |t| {
+            &t.series.total.total
+        }),
+        ("paas_http_first_byte_seconds", "From the request's head to the head of the instance's answer.", |t| {
+            &t.series.total.first_byte
+        }),
         ("paas_http_dial_seconds", "New connections to the instance.", |t| &t.series.total.dial),
     ];
     for (name, help, of) in histograms {
@@ -131,7 +140,10 @@ mod tests {
     #[test]
     fn the_format_is_that_of_prometheus() {
         let app = AppName::parse("shop").expect("a name");
-        let total = Histogram::new([(crate::base::histogram::bucket(200), 2), (crate::base::histogram::bucket(3_000_000), 1)].into_iter(), 3_000_400);
+        let total = Histogram::new(
+            [(crate::base::histogram::bucket(200), 2), (crate::base::histogram::bucket(3_000_000), 1)].into_iter(),
+            3_000_400,
+        );
         let dropped = [("we\"ird".to_owned(), 1)].into();
         let sums = Sums { by_class: [0, 0, 3, 0, 0, 0], bytes_out: 7, total, dropped, ..Sums::default() };
         let series = Series { total: sums, ..Series::default() };

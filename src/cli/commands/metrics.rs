@@ -70,8 +70,25 @@ pub(in crate::cli) fn lines(metrics: &Metrics) -> Vec<String> {
         rows.push(cells("all".to_owned(), String::new(), all));
     }
     let heads = [
-        "NAME", "RELEASE", "REQ/S", "2XX", "3XX", "4XX", "5XX", "OTHER", "FIRST P50", "P95", "P99", "TOTAL P50", "P95", "P99", "DIAL P99",
-        "NOW", "IN", "OUT", "RETRIED",
+        "NAME",
+        "RELEASE",
+        "REQ/S",
+        "2XX",
+        "3XX",
+        "4XX",
+        "5XX",
+        "OTHER",
+        "FIRST P50",
+        "P95",
+        "P99",
+        "TOTAL P50",
+        "P95",
+        "P99",
+        "DIAL P99",
+        "NOW",
+        "IN",
+        "OUT",
+        "RETRIED",
     ];
     lines.extend(table(&heads, &rows));
     lines.extend(dropped(&all.counts));

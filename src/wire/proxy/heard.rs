@@ -104,7 +104,8 @@ mod tests {
         assert_eq!(counts[0].served, 5);
         assert_eq!(passed_over(COUNTS.as_bytes(), &message), ["Counts.lately"]);
 
-        let hello = r#"{"Hello":{"version":1,"pid":2,"generation":"g","active":null,"listening":[],"listening_quic":["[::]:443"]}}"#;
+        let hello =
+            r#"{"Hello":{"version":1,"pid":2,"generation":"g","active":null,"listening":[],"listening_quic":["[::]:443"]}}"#;
         assert!(matches!(heard(hello.as_bytes()), Ok(Heard::Message(FromProxy::Hello { pid: 2, .. }))));
         let unknown = heard(br#"{"Weather":{"rain":true}}"#).expect("JSON");
         assert!(matches!(&unknown, Heard::Unknown { name, .. } if name == "Weather"), "{unknown:?}");
