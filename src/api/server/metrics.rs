@@ -48,6 +48,8 @@ pub async fn of_app(
     let (meters, seconds) = (proxies.meters(), proxies.seconds());
     let none = OfApp::default();
     let mut metrics = shown(&app.name, meters.app(&app.name).unwrap_or(&none), &now, seconds, window);
+    // A proxy may still name an instance that was gone before this daemon began.
+    metrics.rows.retain(|row| row.instance.is_none_or(|id| index.contains_key(&id)));
     for row in &mut metrics.rows {
         row.index = row.instance.and_then(|id| index.get(&id).copied());
     }
