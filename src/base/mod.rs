@@ -13,6 +13,8 @@ pub mod clock;
 pub mod crash;
 #[cfg(feature = "server")]
 pub mod filesystem;
+#[cfg(feature = "server")]
+pub mod histogram;
 pub mod nearest;
 pub mod secret;
 pub mod size;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod front;
 
-pub use front::{CertsAct, ExplainArgs, MaintenanceAct, RoutesAct};
+pub use front::{CertsAct, ExplainArgs, MaintenanceAct, MetricsArgs, RoutesAct};
 
 use super::roles::Role;
 use crate::base::version;
@@ -84,6 +84,8 @@ pub enum Verb {
     },
     /// Show what an app printed, its requests and its deploys
     Logs(LogsArgs),
+    /// Show an app's requests: rates, latencies, what went wrong
+    Metrics(MetricsArgs),
     /// Run a one-off command in a new instance of the live release
     Run(RunArgs),
     /// Run a command inside an instance that runs already

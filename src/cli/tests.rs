@@ -242,6 +242,7 @@ fn a_log_line_has_time_and_source_in_front() {
         stream: LogStream::Stdout,
         text: "hello".into(),
         truncated: false,
+        access: None,
         cursor: "c".into(),
     };
     assert_eq!(commands::head(&line).0, "2023-11-14T22:13:20.123Z app[web.1]:");

@@ -162,6 +162,32 @@ pub struct HttpSpec {
     pub hsts: Option<u64>,
     /// Bytes of a request's body; None: any.
     pub max_body: Option<u64>,
+    pub access: AccessSpec,
+}
+
+/// Which requests get a line in the app's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccessSpec {
+    pub log: AccessLog,
+    /// With [`AccessLog::All`]: how many of a million ordinary requests.
+    pub sample_ppm: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLog {
+    #[default]
+    All,
+    /// Those that went wrong (5xx, no whole answer) or were slow.
+    Errors,
+    None,
+}
+
+impl Default for AccessSpec {
+    fn default() -> Self {
+        AccessSpec { log: AccessLog::All, sample_ppm: 1_000_000 }
+    }
 }
 
 /// Who ends the TLS of clients.

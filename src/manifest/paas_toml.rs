@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rules;
-use super::{BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, Tls, WEB};
+use super::{
+    AccessLog, AccessSpec, BuildSpec, CommandLine, HealthCheck, HealthSpec, HttpSpec, Https, LivenessSpec, Strategy, Switch, Tls,
+    WEB,
+};
 use crate::base::toml_file::{KeyError, Section};
 use crate::names::{BranchName, ConfigKey, Hostname, ProcessName};
 
@@ -15,7 +18,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
 
 /// Every key that can be written; docs/manifest.md shows each with its default, and a test compares.
-pub const KEYS: [&str; 43] = [
+pub const KEYS: [&str; 45] = [
     "build.buildpack",
     "build.dockerfile",
     "build.image",
@@ -57,6 +60,8 @@ pub const KEYS: [&str; 43] = [
     "http.tls",
     "http.hsts",
     "http.max_body",
+    "http.access_log",
+    "http.access_sample",
     "crash.files",
     "env",
 ];
@@ -299,12 +304,30 @@ fn http(mut s: Section<'_>, found: &mut PaasToml) -> Result<(), KeyError> {
         tls: tls.unwrap_or_default(),
         hsts: s.parsed("hsts", rules::hsts)?,
         max_body: s.size("max_body", 1..=1 << 50)?,
+        access: access(&mut s)?,
     };
     let http = &found.http;
     if http.tls == Tls::Passthrough && (https.is_some() || http.hsts.is_some() || http.max_body.is_some()) {
         return Err(unseen);
     }
     s.done()
+}
+
+fn access(s: &mut Section<'_>) -> Result<AccessSpec, KeyError> {
+    let log = s.parsed("access_log", |given| match given {
+        "all" => Ok(AccessLog::All),
+        "errors" => Ok(AccessLog::Errors),
+        "none" => Ok(AccessLog::None),
+        other => Err(format!("found `{}`, but it must be all, errors or none", other.escape_debug())),
+    })?;
+    let log = log.unwrap_or_default();
+    let alone = s.error("`access_sample` is a share of all lines; with `access_log` = \"errors\" or \"none\" it means nothing");
+    match s.number("access_sample", 0.0..=1.0)? {
+        Some(_) if log != AccessLog::All => Err(alone),
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to a million
+        Some(share) => Ok(AccessSpec { log, sample_ppm: (share * 1e6).round() as u32 }),
+        None => Ok(AccessSpec { log, ..AccessSpec::default() }),
+    }
 }
 
 fn domains(mut s: Section<'_>, found: &mut PaasToml) -> Result<(), KeyError> {

@@ -171,15 +171,29 @@ fn rules_for_requests_are_read_and_checked() {
     let given = http("https = \"redirect\"\nhsts = \"30d\"\nmax_body = \"100 MB\"").expect("valid");
     assert_eq!(
         given,
-        HttpSpec { https: Https::Redirect, tls: Tls::Proxy, hsts: Some(30 * 24 * 3600), max_body: Some(100_000_000) }
+        HttpSpec {
+            https: Https::Redirect,
+            tls: Tls::Proxy,
+            hsts: Some(30 * 24 * 3600),
+            max_body: Some(100_000_000),
+            access: AccessSpec::default()
+        }
     );
     assert_eq!(http("hsts = \"1y\"").expect("valid").hsts, Some(31_557_600));
     assert_eq!(http("hsts = \"0s\"").expect("valid").hsts, Some(0));
+    let access = |text: &str| http(text).expect("valid").access;
+    assert_eq!(access("access_sample = 0.1"), AccessSpec { log: AccessLog::All, sample_ppm: 100_000 });
+    assert_eq!(access("access_log = \"errors\"").log, AccessLog::Errors);
+    assert_eq!(access("access_log = \"none\"").log, AccessLog::None);
     assert_eq!(http("tls = \"passthrough\"").expect("valid").tls, Tls::Passthrough);
     for bad in [
         "tls = \"app\"",
         "tls = \"passthrough\"\nhsts = \"1y\"",
         "https = \"on\"",
+        "access_log = \"some\"",
+        "access_sample = 1.5",
+        "access_sample = -0.1",
+        "access_log = \"errors\"\naccess_sample = 0.5",
         "https = true",
         "hsts = \"11y\"",
         "hsts = 7",

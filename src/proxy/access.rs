@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::error::ProxyError;
 use super::forwarded::Origin;
 use super::h1::request::Request;
-use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE};
+use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE, ACCESS_SLOW};
 use super::routes::Route;
 use super::rules::{self, Asked};
 use crate::base::clock::UnixMillis;
-use crate::names::{AppName, Hostname, InstanceId};
-use crate::wire::proxy::AccessLine;
+use crate::names::{Hostname, InstanceId};
+use crate::wire::proxy::{AccessLine, WHOLE};
 
 /// The queue between workers and the control connection.
 pub struct Queue {
@@ -60,11 +61,9 @@ pub struct Record {
     pub started: Instant,
     pub client: IpAddr,
     pub id: String,
-    pub method: String,
-    pub path: String,
-    pub host: String,
+    /// The host of a connection that goes to the instance as it is.
+    pub passed: Option<String>,
     pub asked: Asked,
-    pub app: RefCell<Option<AppName>>,
     /// As it was looked up last.
     pub route: RefCell<Option<Arc<Route>>>,
     pub target: Cell<Option<InstanceId>>,
@@ -79,17 +78,13 @@ pub struct Record {
 
 impl Record {
     pub fn new(origin: Origin, id: String, request: Option<&Request>) -> Self {
-        let path = request.map(|r| &r.target()[..r.target().len().min(ACCESS_PATH_BYTES)]).unwrap_or_default();
         Self {
             at: UnixMillis::now(),
             started: Instant::now(),
             client: origin.client,
             id,
-            method: request.map(|r| r.method().chars().take(32).collect()).unwrap_or_default(),
-            path: String::from_utf8_lossy(path).into_owned(),
-            host: request.map(|r| r.host.raw.chars().take(255).collect()).unwrap_or_default(),
+            passed: None,
             asked: request.map(|r| Asked::of(r, &origin)).unwrap_or_default(),
-            app: RefCell::default(),
             route: RefCell::default(),
             target: Cell::default(),
             status: Cell::default(),
@@ -105,7 +100,7 @@ impl Record {
     pub fn passed(client: IpAddr, id: String, host: &Hostname) -> Self {
         let origin = Origin { client: client.to_canonical(), trusted: false, https: true };
         let asked = Asked { https: true, passed: true, ..Asked::default() };
-        Self { method: "TLS".to_owned(), host: host.as_str().to_owned(), asked, ..Self::new(origin, id, None) }
+        Self { passed: Some(host.as_str().to_owned()), asked, ..Self::new(origin, id, None) }
     }
 
     /// The head of an answer is about to be written.
@@ -135,14 +130,39 @@ impl Record {
         self.retries.set(self.retries.get().saturating_add(1));
     }
 
-    pub fn into_line(self, error: Option<String>) -> AccessLine {
+    /// Measures a request that reached no target with its app.
+    pub fn count_own(&self, error: Option<&ProxyError>) {
+        if self.target.get().is_none()
+            && let Some(route) = self.route.borrow().as_ref()
+        {
+            route.own.ended(self.status.get(), error);
+        }
+    }
+
+    /// Of a million requests that are as this one was, how many get an access line.
+    pub fn share(&self, error: Option<&ProxyError>) -> u32 {
+        let wanted = self.route.borrow().as_ref().map(|route| route.rules.access).unwrap_or_default();
+        let slow = self.first_byte.get().is_some_and(|took| took >= ACCESS_SLOW);
+        let trouble = slow || error.is_some() || self.status.get() >= 500;
+        match (trouble, wanted.troubles) {
+            (true, true) => WHOLE,
+            (true, false) => 0,
+            (false, _) => wanted.sample_ppm,
+        }
+    }
+
+    /// `request` is None where its head was not understood, and for what is passed through.
+    pub fn into_line(self, request: Option<&Request>, error: Option<&ProxyError>, sample_ppm: u32) -> AccessLine {
+        let tls = if self.passed.is_some() { "TLS" } else { "" };
+        let path = request.map(|r| &r.target()[..r.target().len().min(ACCESS_PATH_BYTES)]).unwrap_or_default();
+        let host = request.map(|r| r.host.raw.chars().take(255).collect());
         AccessLine {
             at: self.at,
-            app: self.app.into_inner(),
+            app: self.route.borrow().as_ref().map(|route| route.app.clone()),
             target: self.target.get(),
-            method: self.method,
-            path: self.path,
-            host: self.host,
+            method: request.map_or_else(|| tls.to_owned(), |r| r.method().chars().take(32).collect()),
+            path: String::from_utf8_lossy(path).into_owned(),
+            host: host.or(self.passed).unwrap_or_default(),
             status: self.status.get(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
@@ -152,11 +172,12 @@ impl Record {
             request_id: self.id,
             held_ms: micros(self.held.get()) / 1000,
             retries: self.retries.get(),
-            error,
+            error: error.map(ToString::to_string),
+            sample_ppm,
         }
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -12,12 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::drains::Drains;
-use super::limits::{ACCESS_BATCH, ACCESS_PAUSE, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME};
+use super::limits::{ACCESS_BATCH, ACCESS_PAUSE, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME, METRICS_EVERY};
+use super::report::Report;
 use super::routes::Table;
 use super::worker::{Shared, Stage, reached};
 use crate::base::backoff::Backoff;
 use crate::wire::frame;
-use crate::wire::proxy::{AccessLine, FromProxy, MAX_FRAME, Snapshot, ToProxy, VERSION};
+use crate::wire::metrics::Metrics;
+use crate::wire::proxy::{AccessLine, Asked, FromProxy, MAX_FRAME, Snapshot, ToProxy, VERSION, asked};
 
 /// Puts the active snapshot where a successor of a crashed process finds it.
 pub type Keep = Box<dyn Fn(&[u8]) + Send + Sync>;
@@ -37,7 +39,10 @@ pub struct Control {
     listening: (Vec<SocketAddr>, Vec<SocketAddr>),
     keep: Keep,
     prepared: Option<(Snapshot, Table)>,
+    /// The last one that could not be read wholly.
+    unreadable: Option<(u64, String)>,
     drains: Drains,
+    report: Report,
     access: mpsc::Receiver<AccessLine>,
 }
 
@@ -45,7 +50,8 @@ impl Control {
     pub fn new(shared: Arc<Shared>, socket: PathBuf, listening: (Vec<SocketAddr>, Vec<SocketAddr>), keep: Keep) -> Self {
         let access = shared.access.take_out().expect("one control per process");
         let generation = format!("{:016x}", getrandom::u64().unwrap_or_default());
-        Self { shared, socket, generation, listening, keep, prepared: None, drains: Drains::default(), access }
+        let (drains, report) = (Drains::default(), Report::default());
+        Self { shared, socket, generation, listening, keep, prepared: None, unreadable: None, drains, report, access }
     }
 
     /// Serves the snapshot that an earlier process of ours left; a bad one is logged and dropped. To be called inside the runtime.
@@ -103,6 +109,8 @@ impl Control {
         self.greet(&mut write).await?;
         let mut tick = interval(COUNTS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut metrics_tick = interval(METRICS_EVERY);
+        metrics_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lines = Vec::new();
         let mut lines_at = Instant::now();
         let mut stages = self.shared.stage.subscribe();
@@ -115,6 +123,7 @@ impl Control {
                 },
                 () = self.drains.any_ended() => self.report_drains(&mut write).await?,
                 _ = tick.tick() => self.report_counts(&mut write).await?,
+                _ = metrics_tick.tick() => self.report_metrics(&mut write).await?,
                 // They gather meanwhile: to wake this thread for each would cost more than the answer that it tells of.
                 _ = next_lines(&mut self.access, &mut lines, lines_at) => {
                     lines_at = Instant::now() + ACCESS_PAUSE;
@@ -134,6 +143,7 @@ impl Control {
             self.report_access(&mut lines, to).await?;
         }
         self.report_counts(to).await?;
+        self.report_metrics(to).await?;
         self.report_drains(to).await
     }
 
@@ -147,15 +157,28 @@ impl Control {
             listening_tls: self.listening.1.clone(),
         };
         frame::write(to, &hello).await?;
+        self.report.repeat_all();
+        let all = self.report.changed(&self.shared.table.load());
+        frame::write(to, &FromProxy::Metrics(all)).await?;
         self.drains.repeat_all();
         self.report_counts(to).await?;
         self.report_drains(to).await
     }
 
-    async fn obey(&mut self, ask: ToProxy, to: &mut OwnedWriteHalf) -> io::Result<()> {
+    async fn obey(&mut self, ask: Asked, to: &mut OwnedWriteHalf) -> io::Result<()> {
         let answer = match ask {
-            ToProxy::Prepare(snapshot) => self.prepare(snapshot),
-            ToProxy::Activate { version } => self.activate(version),
+            Asked::Message(ToProxy::Prepare(snapshot)) => self.prepare(snapshot),
+            Asked::Message(ToProxy::Activate { version }) => self.activate(version),
+            Asked::Unreadable { version, why } => {
+                let why = format!("this version of `paas proxy` does not understand all of it ({why})");
+                tracing::warn!(version, why, "a snapshot is refused; the routes stay as they are");
+                self.unreadable = Some((version, why.clone()));
+                FromProxy::Rejected { version, why }
+            }
+            Asked::Unknown { name, why } => {
+                tracing::warn!(name, why, "the daemon asks for something that this version does not know; passed over");
+                return Ok(());
+            }
         };
         frame::write(to, &answer).await?;
         if matches!(answer, FromProxy::Activated { .. }) {
@@ -192,7 +215,9 @@ impl Control {
                 if self.shared.table.load().version == Some(version) {
                     return FromProxy::Activated { version };
                 }
-                FromProxy::Rejected { version, why: format!("snapshot {version} is not prepared") }
+                let unreadable = self.unreadable.clone().filter(|(unreadable, _)| *unreadable == version);
+                let why = unreadable.map_or_else(|| format!("snapshot {version} is not prepared"), |(_, why)| why);
+                FromProxy::Rejected { version, why }
             }
         }
     }
@@ -203,6 +228,7 @@ impl Control {
         self.drains.reopen(snapshot, &table);
         let before = self.shared.table.swap(Arc::clone(&table));
         self.drains.begin(snapshot, &table, &before);
+        self.report.begin(&table);
         self.shared.news.send_modify(|n| *n += 1);
     }
 
@@ -217,10 +243,19 @@ impl Control {
         frame::write(to, &FromProxy::Counts(changed)).await
     }
 
+    async fn report_metrics(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let changed = self.report.changed(&self.shared.table.load());
+        if changed == Metrics::default() {
+            return Ok(());
+        }
+        frame::write(to, &FromProxy::Metrics(changed)).await
+    }
+
     async fn report_drains(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
         while let Some((target, forced)) = self.drains.next_to_report() {
             // The last counts of the drain come before its end.
             self.report_counts(to).await?;
+            self.report_metrics(to).await?;
             frame::write(to, &FromProxy::DrainEnded { target, forced }).await?;
             self.drains.reported(target);
         }
@@ -245,9 +280,10 @@ async fn next_lines(from: &mut mpsc::Receiver<AccessLine>, to: &mut Vec<AccessLi
     from.recv_many(to, ACCESS_BATCH).await
 }
 
-async fn read_asks(mut from: OwnedReadHalf, to: mpsc::Sender<io::Result<ToProxy>>) {
+async fn read_asks(mut from: OwnedReadHalf, to: mpsc::Sender<io::Result<Asked>>) {
     loop {
-        match frame::read(&mut from, MAX_FRAME).await.transpose() {
+        let read = frame::read_bytes(&mut from, MAX_FRAME).await;
+        match read.and_then(|bytes| Ok(bytes.map(|bytes| asked(&bytes)).transpose()?)).transpose() {
             None => return,
             Some(ask) => {
                 let failed = ask.is_err();

@@ -74,7 +74,7 @@ impl Forward<'_> {
                     let may = tried.len() < DIAL_TARGETS && Instant::now() < give_up && failed.kind != DialKind::Other;
                     match self.worker.shared.place(self.host, &tried, self.record) {
                         Placement::Forward { claim: next, .. } if may => claim = next,
-                        _ if !unsent_so_far => return Err(self.failed(claim.target(), ProxyError::Dial(failed))),
+                        _ if !unsent_so_far => return Err(self.failed(claim.target(), false, ProxyError::Dial(failed))),
                         _ => {
                             tried.clear();
                             let until = *hold.get_or_insert_with(|| Instant::now() + RESTART_HOLD);
@@ -83,7 +83,7 @@ impl Forward<'_> {
                         }
                     }
                 }
-                error => return Err(self.failed(claim.target(), error)),
+                error => return Err(self.failed(claim.target(), claim.is_stream(), error)),
             }
             claim.retried();
             self.record.retried();
@@ -104,7 +104,7 @@ impl Forward<'_> {
                 if reusable && kept {
                     self.worker.pool.put(claim.target(), upstream);
                 }
-                claim.end(End::Served, status);
+                claim.end(End::Served, status, self.record, None);
                 Ok(match (close || self.client.reader.is_over(), body.is_done()) {
                     (_, false) => After::Linger,
                     (true, true) => After::Close,
@@ -114,11 +114,11 @@ impl Forward<'_> {
             Ok((Ended::Switched, _)) => {
                 let websocket = self.request.upgrade.as_deref() == Some("websocket");
                 let end = tunnel(self.worker, self.client, &mut upstream, claim, websocket, self.record).await;
-                claim.end(end, status);
+                claim.end(end, status, self.record, (end == End::Cut).then_some(&ProxyError::Drained));
                 Ok(After::Close)
             }
             Ok((Ended::Cut, _)) => {
-                claim.end(End::Cut, status);
+                claim.end(End::Cut, status, self.record, Some(&ProxyError::Drained));
                 Ok(After::Close)
             }
             Err(ProxyError::Died { .. }) => Err(ProxyError::Died { unsent: upstream.writer.written == sent_before }),
@@ -150,7 +150,7 @@ impl Forward<'_> {
         let waited = RESTART_HOLD.saturating_sub(until.saturating_duration_since(begun));
         let pause = waited.clamp(RESTART_PAUSE.0, RESTART_PAUSE.1);
         if in_line.is_none() || begun + pause > until {
-            return Err(self.failed(&target, ProxyError::Dial(failed)));
+            return Err(self.failed(&target, false, ProxyError::Dial(failed)));
         }
         let mut stages = self.worker.shared.stage.subscribe();
         let mut news = self.worker.shared.news.subscribe();
@@ -165,7 +165,7 @@ impl Forward<'_> {
             };
             self.record.held.set(before + begun.elapsed());
             let placed = match over {
-                Some(error) => return Err(self.failed(&target, error)),
+                Some(error) => return Err(self.failed(&target, false, error)),
                 None => self.worker.shared.place(self.host, &[], self.record),
             };
             match placed {
@@ -177,19 +177,21 @@ impl Forward<'_> {
                 }
                 // The routes hold or have nothing yet: what the next snapshot names will do.
                 _ if Instant::now() < until => {}
-                _ => return Err(self.failed(&target, ProxyError::Dial(failed))),
+                _ => return Err(self.failed(&target, false, ProxyError::Dial(failed))),
             }
         }
     }
 
     /// Tallies what the client sees of the error: our page, or an answer that broke off.
-    fn failed(&self, target: &Target, error: ProxyError) -> ProxyError {
+    fn failed(&self, target: &Target, stream: bool, error: ProxyError) -> ProxyError {
         let page = if self.record.status.get() == 0 { error.status() } else { None };
         let how = match error {
             ProxyError::Drained => End::Cut,
             _ if error.is_the_clients() => End::ClientLeft,
             _ => End::Dropped,
         };
+        let status = page.unwrap_or_else(|| self.record.status.get());
+        target.meter.ended(self.record, status, stream, Some(&error));
         target.end(how, page.unwrap_or(0));
         error
     }

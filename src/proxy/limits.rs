@@ -102,9 +102,13 @@ pub const ACCESS_QUEUE: usize = 16 * 1024;
 pub const ACCESS_BATCH: usize = 4096;
 /// Between two messages with access lines: 160,000 requests a second still fit into one.
 pub const ACCESS_PAUSE: Duration = Duration::from_millis(25);
+/// An answer whose first byte took so long has an access line where only what went wrong has one.
+pub const ACCESS_SLOW: Duration = Duration::from_secs(1);
 /// The path in an access line.
 pub const ACCESS_PATH_BYTES: usize = 2 * 1024;
 /// Counts of clients turned away are told at most this often; under attack they change all the time.
 pub const DROPS_EVERY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
+/// What is measured is sent at most this often.
+pub const METRICS_EVERY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(1) };
 /// Counts are sent at most this often.
 pub const COUNTS_EVERY: Duration = Duration::from_millis(100);

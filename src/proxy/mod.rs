@@ -14,7 +14,7 @@
 //! 5. *Send*: the head rewritten (`headers.rs`), the body framed anew, while the answer may already come (`upload.rs`).
 //! 6. *Answer*: interim answers, head, body, trailers (`answer.rs`); or the tunnel after a 101 (`tunnel.rs`); or a page of ours
 //!    (`pages.rs`, `error.rs`). What may be tried again is decided in `forward.rs`.
-//! 7. *Account*: count out, tally, one access line (`access.rs`).
+//! 7. *Account*: count out, tally, measure (`meter.rs`), perhaps an access line (`access.rs`).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -36,6 +36,9 @@ mod worker; // what a worker has at hand; placing a request
 mod routes; // host → route
 mod rules; // and what it says
 mod target; // claim and drain
+
+mod meter; // what is measured of requests
+mod report; // and told
 
 mod forward; // attempts and retries
 

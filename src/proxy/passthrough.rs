@@ -26,7 +26,7 @@ pub async fn connection(worker: &Worker, stream: TcpStream, seen: BytesMut, host
     client.reader.buf = seen;
     let record = Record::passed(client.peer.ip(), worker.ids.make(), host);
     let error = carry(worker, &mut client, host, &record).await.err();
-    worker.shared.access.push(record.into_line(error.map(|e| e.to_string())));
+    worker.account(record, None, error.as_ref());
 }
 
 async fn carry(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<(), ProxyError> {
@@ -35,7 +35,7 @@ async fn carry(worker: &Worker, client: &mut Client, host: &Hostname, record: &R
     upstream.writer.out.put_slice(&client.reader.buf.split());
     record.bytes_in.set(upstream.writer.out.len() as u64);
     let end = tunnel(worker, client, &mut upstream, &claim, false, record).await;
-    claim.end(end, 0);
+    claim.end(end, 0, record, (end == End::Cut).then_some(&ProxyError::Drained));
     Ok(())
 }
 
@@ -75,7 +75,7 @@ async fn connect(
                     _ if error.is_the_clients() => End::ClientLeft,
                     _ => End::Dropped,
                 };
-                claim.end(how, 0);
+                claim.end(how, 0, record, Some(&error));
                 return Err(error);
             }
         }

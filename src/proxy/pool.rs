@@ -64,6 +64,7 @@ impl Pool {
 
     /// A new connection. Waits for its turn if many dials to the same target are under way. Cancel-safe: yes, the dial is given up.
     pub async fn dial(&self, target: &Arc<Target>) -> Result<Upstream, DialFailed> {
+        let begun = Instant::now();
         let turn = Rc::clone(&self.lines.borrow_mut().entry(target.id()).or_insert_with(|| Line::new(target)).dialing);
         let dialed = async {
             let _turn = turn.acquire().await;
@@ -72,6 +73,7 @@ impl Pool {
         let stream = timeout(DIAL_TIME, dialed).await.unwrap_or_else(|_| {
             Err(DialFailed { kind: DialKind::TimedOut, why: format!("no connection within {} s", DIAL_TIME.as_secs()) })
         })?;
+        target.meter.dialed(begun.elapsed());
         Upstream::new(stream).map_err(|e| DialFailed { kind: DialKind::Other, why: format!("setting up the connection: {e}") })
     }
 

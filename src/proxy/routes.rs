@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::ServerConfig;
 
+use super::meter::Own;
 use super::target::{Claim, Target};
 use super::tls::{self, certs::Certs};
 use crate::base::cidr::Cidr;
@@ -24,6 +25,8 @@ pub struct Table {
     pub limits: Limits,
     routes: HashMap<Hostname, Arc<Route>>,
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
+    /// By app: what is measured of requests that reach no target.
+    pub own: BTreeMap<AppName, Arc<Own>>,
     pub certs: Arc<Certs>,
     /// For new TLS connections; shows `certs`.
     pub tls: Arc<ServerConfig>,
@@ -33,8 +36,17 @@ impl Default for Table {
     fn default() -> Self {
         let certs: Arc<Certs> = Arc::default();
         let tls = tls::config::server(Arc::clone(&certs) as _);
-        let (routes, targets) = (HashMap::new(), BTreeMap::new());
-        Self { version: None, commit_header: false, trusted: Vec::new(), limits: Limits::default(), routes, targets, certs, tls }
+        Self {
+            version: None,
+            commit_header: false,
+            trusted: Vec::new(),
+            limits: Limits::default(),
+            routes: HashMap::new(),
+            targets: BTreeMap::new(),
+            own: BTreeMap::new(),
+            certs,
+            tls,
+        }
     }
 }
 
@@ -45,6 +57,7 @@ pub struct Route {
     pub action: Action,
     /// TLS connections for this host go to the instance undecrypted, so the app has nothing to say over plain HTTP.
     pub passthrough: bool,
+    pub own: Arc<Own>,
     /// Where the search for the least loaded target begins, so that ties go round.
     next: AtomicUsize,
 }
@@ -93,12 +106,15 @@ impl Table {
         }
         let draining: Vec<InstanceId> = snapshot.targets.iter().filter(|t| t.drain.is_some()).map(|t| t.id).collect();
         let mut routes = HashMap::with_capacity(snapshot.routes.len());
+        let mut own_of = BTreeMap::new();
         for route in &snapshot.routes {
             let action = action(route, &targets, &draining)?;
             // A redirect is our own answer.
             let passthrough = route.rules.passthrough && !matches!(action, Action::Redirect(_));
             let (app, rules) = (route.app.clone(), route.rules.clone());
-            let built = Route { app, rules, action, passthrough, next: AtomicUsize::new(0) };
+            let kept = || before.own.get(&app).map(Arc::clone).unwrap_or_default();
+            let own = Arc::clone(own_of.entry(app.clone()).or_insert_with(kept));
+            let built = Route { app, rules, action, passthrough, own, next: AtomicUsize::new(0) };
             if routes.insert(route.host.clone(), Arc::new(built)).is_some() {
                 return Err(BadSnapshot::HostTwice(route.host.clone()));
             }
@@ -116,6 +132,7 @@ impl Table {
             limits: front.limits,
             routes,
             targets,
+            own: own_of,
             certs,
             tls,
         })

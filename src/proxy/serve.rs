@@ -103,19 +103,18 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
     let id = given.map_or_else(|| worker.ids.make(), str::to_owned);
     let record = Record::new(origin, id, Some(request));
     let result = answer(worker, client, request, &record).await;
-    let error = result.as_ref().err().map(ToString::to_string);
     if let Err(error) = &result {
         worker.shared.drops.count(error);
     }
-    let after = match result {
-        Ok(after) => Some(after),
-        Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), &error, &record).await,
+    let after = match &result {
+        Ok(after) => Some(*after),
+        Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), error, &record).await,
         Err(_) => {
             client.writer.cut_off();
             None
         }
     };
-    worker.shared.access.push(record.into_line(error));
+    worker.account(record, Some(request), result.err().as_ref());
     after
 }
 
@@ -198,7 +197,7 @@ async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Opti
     let origin = Origin { client: client.peer.ip().to_canonical(), trusted: false, https: false };
     let record = Record::new(origin, worker.ids.make(), None);
     let after = own_answer(worker, client, None, &error, &record).await;
-    worker.shared.access.push(record.into_line(Some(error.to_string())));
+    worker.account(record, None, Some(&error));
     after
 }
 

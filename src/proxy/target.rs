@@ -14,8 +14,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::access::Record;
+use super::error::ProxyError;
 use super::limits::CLOSE_TIME;
+use super::meter::Meter;
 use crate::names::InstanceId;
+use crate::wire::metrics::Sums;
 use crate::wire::proxy::{self as wire, DrainBudget, TargetCounts};
 
 /// What must end now at a draining target.
@@ -37,6 +41,7 @@ pub struct Target {
     cut: watch::Sender<Cut>,
     emptied: Notify,
     pub tally: Tally,
+    pub meter: Meter,
 }
 
 /// The beginning of a drain.
@@ -97,6 +102,7 @@ impl Target {
             cut: watch::Sender::new(Cut::default()),
             emptied: Notify::new(),
             tally: Tally::default(),
+            meter: Meter::default(),
         }
     }
 
@@ -194,6 +200,13 @@ impl Target {
         }
     }
 
+    /// All that is measured of its requests.
+    pub fn measured(&self) -> Sums {
+        let tally = &self.tally;
+        let by_class = std::array::from_fn(|i| tally.by_class[i].load(Relaxed));
+        Sums { by_class, held: tally.held.load(Relaxed), retried: tally.retried.load(Relaxed), ..self.meter.read() }
+    }
+
     pub fn counts(&self) -> TargetCounts {
         let tally = &self.tally;
         TargetCounts {
@@ -255,8 +268,10 @@ impl Claim {
         }
     }
 
-    /// The request has ended; `status` is what the client saw, 0 for nothing. To be called once per request, before the claim is dropped.
-    pub fn end(&self, how: End, status: u16) {
+    /// The request has ended; `status` is what the client saw, 0 for nothing, `error` why that is not the instance's whole answer. To be called
+    /// once per request, before the claim is dropped.
+    pub fn end(&self, how: End, status: u16, record: &Record, error: Option<&ProxyError>) {
+        self.target.meter.ended(record, status, self.is_stream(), error);
         self.target.end(how, status);
     }
 }

@@ -15,6 +15,7 @@ mod h2_strict;
 mod h2spec;
 mod leave;
 mod limits;
+mod metrics;
 mod passthrough;
 mod strict;
 mod swap;

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use super::access::{Queue, Record};
 use super::doors::Doors;
 use super::drops::Drops;
+use super::error::ProxyError;
 use super::forwarded::Origin;
 use super::h1::head::Fields;
+use super::h1::request::Request;
 use super::held::Held;
 use super::pool::Pool;
 use super::routes::{Choice, Table};
@@ -18,6 +20,7 @@ use super::rules::Step;
 use super::target::Claim;
 use crate::names::{Hostname, InstanceId};
 use crate::wire::limits::Limits;
+use crate::wire::proxy::WHOLE;
 
 /// How far the end of the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +103,6 @@ impl Shared {
             let Some((route, step)) = table.decide(host, record.asked, self.https_port) else {
                 return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
             };
-            record.app.replace(Some(route.app.clone()));
             record.route.replace(Some(Arc::clone(route)));
             let targets = match step {
                 Step::Forward(targets) => targets,
@@ -131,6 +133,16 @@ impl Worker {
         *self.shared.stage.borrow()
     }
 
+    /// Phase 7: the request is over, and `error` is why it got no whole answer of an instance. What reached no target is measured here, what did
+    /// was at its claim's end; then the access line, if the app's rules want one.
+    pub fn account(&self, record: Record, request: Option<&Request>, error: Option<&ProxyError>) {
+        record.count_own(error);
+        let share = record.share(error);
+        if self.ids.chance(share) {
+            self.shared.access.push(record.into_line(request, error, share));
+        }
+    }
+
     /// Waits for the first snapshot: a TLS connection that comes before it could be shown nothing. Cancel-safe: yes.
     pub async fn first_snapshot(&self) {
         let mut news = self.shared.news.subscribe();
@@ -155,12 +167,22 @@ pub async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
 pub struct Ids {
     seed: u64,
     next: Cell<u64>,
+    rolled: Cell<u64>,
 }
 
 impl Ids {
     pub fn new() -> Self {
         let random = || getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
-        Self { seed: random(), next: Cell::new(random()) }
+        Self { seed: random(), next: Cell::new(random()), rolled: Cell::new(random()) }
+    }
+
+    /// True for `ppm` of a million calls, by chance.
+    pub fn chance(&self, ppm: u32) -> bool {
+        if ppm >= WHOLE {
+            return true;
+        }
+        self.rolled.set(self.rolled.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        mix(self.rolled.get()) % u64::from(WHOLE) < u64::from(ppm)
     }
 
     pub fn make(&self) -> String {

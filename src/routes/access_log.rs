@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::clock::UnixMillis;
 use crate::logs::{Kind, LineWriter, LogStore, Source, Stream};
 use crate::names::AppName;
-use crate::wire::proxy::AccessLine;
+use crate::wire::proxy::{AccessLine, WHOLE};
 
 /// Writes access lines; one writer per app, opened at its first line.
 pub struct AccessLog {
@@ -86,10 +86,56 @@ fn text(line: &AccessLine) -> String {
     if line.retries > 0 {
         let _ = write!(text, " retries={}", line.retries);
     }
+    if line.sample_ppm < WHOLE {
+        let _ = write!(text, " sample={}", f64::from(line.sample_ppm) / f64::from(WHOLE));
+    }
     if let Some(error) = &line.error {
         let _ = write!(text, " error={error:?}");
     }
     text
+}
+
+/// The fields of an access line, as [`text`] wrote it: names and values, quotes taken away. None: it is another line.
+pub fn fields(text: &str) -> Option<BTreeMap<&str, String>> {
+    let mut fields = BTreeMap::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => unquoted(quoted)?,
+            None => {
+                let end = after.find(' ').unwrap_or(after.len());
+                (after[..end].to_owned(), &after[end..])
+            }
+        };
+        fields.insert(name, value);
+        rest = after.strip_prefix(' ').unwrap_or(after);
+    }
+    (fields.contains_key("method") && fields.contains_key("request_id")).then_some(fields)
+}
+
+/// A string up to its closing quote, as `{:?}` writes it, and what follows.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let (mut value, mut chars) = (String::new(), text.char_indices());
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                'r' => value.push('\r'),
+                't' => value.push('\t'),
+                '0' => value.push('\0'),
+                'u' => {
+                    let code = chars.as_str().strip_prefix('{')?.split_once('}')?.0;
+                    value.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+                    chars.nth(code.len() + 1)?;
+                }
+                other => value.push(other),
+            },
+            c => value.push(c),
+        }
+    }
+    None
 }
 
 fn millis(micros: u64) -> f64 {
@@ -97,4 +143,42 @@ fn millis(micros: u64) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let micros = micros as f64;
     micros / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::InstanceId;
+
+    #[test]
+    fn the_fields_of_a_line_are_those_that_were_written() {
+        let mut line = AccessLine {
+            at: UnixMillis(0),
+            app: None,
+            target: Some(InstanceId(7)),
+            method: "GET".to_owned(),
+            path: "/a b?q=\"x\"&e=ü\u{7}\n\\ c=d".to_owned(),
+            host: "shop.test".to_owned(),
+            status: 200,
+            bytes_in: 3,
+            bytes_out: 4,
+            micros_total: 1500,
+            micros_first_byte: Some(900),
+            client: std::net::Ipv6Addr::LOCALHOST.into(),
+            request_id: "abc".to_owned(),
+            held_ms: 0,
+            retries: 0,
+            error: Some("it \"broke\" off".to_owned()),
+            sample_ppm: 100_000,
+        };
+        let written = text(&line);
+        let found = fields(&written).expect("an access line");
+        assert_eq!((found["path"].as_str(), found["error"].as_str()), (line.path.as_str(), "it \"broke\" off"));
+        assert_eq!((found["service"].as_str(), found["first"].as_str(), found["fwd"].as_str()), ("1.5ms", "0.9ms", "::1"));
+        assert_eq!((found["sample"].as_str(), found["target"].as_str(), found["status"].as_str()), ("0.1", "i7", "200"));
+        line.sample_ppm = WHOLE;
+        assert!(!text(&line).contains("sample"));
+        assert_eq!(fields("at=warn lost=7 desc=\"access lines were lost\""), None);
+        assert_eq!(fields("not a line"), None);
+    }
 }

@@ -10,8 +10,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::names::{AppName, InstanceId};
 use crate::routes::access_log::AccessLog;
+use crate::routes::metrics::Meters;
 use crate::wire::frame;
 use crate::wire::proxy::{FromProxy, Snapshot, TargetCounts, ToProxy, VERSION};
+
+mod hearing;
 
 /// A proxy that sends more than this in one message is not ours.
 const MESSAGE_LIMIT: usize = 16 << 20;
@@ -57,16 +60,33 @@ pub struct Proxies {
     /// Bumped at every change, so that waiters look again.
     changed: watch::Sender<u64>,
     log: AccessLog,
+    meters: Mutex<Meters>,
     begun: Instant,
 }
 
 impl Proxies {
     pub fn new(log: AccessLog) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), changed: watch::channel(0).0, log, begun: Instant::now() })
+        Arc::new(Self {
+            inner: Mutex::default(),
+            changed: watch::channel(0).0,
+            log,
+            meters: Mutex::default(),
+            begun: Instant::now(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no code panics while it holds the lock of the proxies")
+    }
+
+    /// What the proxies measured. No other lock is taken while it is held.
+    pub fn meters(&self) -> MutexGuard<'_, Meters> {
+        self.meters.lock().expect("no code panics while it holds the lock of the meters")
+    }
+
+    /// The clock of the meters: seconds since this daemon began.
+    pub fn seconds(&self) -> u64 {
+        self.begun.elapsed().as_secs()
     }
 
     fn bump(&self) {
@@ -76,7 +96,8 @@ impl Proxies {
     /// Talks to one proxy until it goes. Cancel-safe: no; ends by itself when the stream does.
     pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) {
         let (mut from, mut to) = tokio::io::split(Box::pin(stream));
-        let hello = frame::read::<FromProxy>(&mut from, MESSAGE_LIMIT).await;
+        let mut hearing = hearing::Hearing::default();
+        let hello = hearing.next(&mut from).await;
         let Ok(Some(FromProxy::Hello { version: VERSION, generation, listening, listening_tls, pid, .. })) = hello else {
             tracing::warn!("a proxy did not say hello in a version we know; it is closed");
             return;
@@ -92,7 +113,7 @@ impl Proxies {
             }
         };
         let receiving = async {
-            while let Ok(Some(message)) = frame::read::<FromProxy>(&mut from, MESSAGE_LIMIT).await {
+            while let Ok(Some(message)) = hearing.next(&mut from).await {
                 self.take(id, &generation, message);
             }
         };
@@ -127,7 +148,10 @@ impl Proxies {
         match message {
             FromProxy::Hello { .. } => {}
             FromProxy::Prepared { version } => proxy.prepared = version,
-            FromProxy::Rejected { version, why } => proxy.rejected = Some((version, why)),
+            FromProxy::Rejected { version, why } => {
+                tracing::warn!(generation, version, why, "a proxy refused the routes; it serves by those that it has");
+                proxy.rejected = Some((version, why));
+            }
             FromProxy::Activated { version } => proxy.activated = version,
             FromProxy::DrainEnded { target, .. } => {
                 proxy.drained.insert(target);
@@ -136,7 +160,11 @@ impl Proxies {
                 let of = inner.counts.entry(generation.to_owned()).or_default();
                 of.extend(counts.into_iter().map(|c| (c.target, c)));
             }
-            FromProxy::Drops(counts) => tracing::warn!(generation, ?counts, "the proxy turned clients away"),
+            FromProxy::Drops(counts) => {
+                tracing::warn!(generation, ?counts, "the proxy turned clients away");
+                self.meters().take_turned_away(generation, &counts);
+            }
+            FromProxy::Metrics(metrics) => self.meters().take(generation, metrics, self.seconds()),
             FromProxy::Access { lines, lost } => self.log.write(&lines, lost, generation),
         }
         self.bump();
@@ -222,6 +250,7 @@ impl Proxies {
     }
 
     pub fn forget(&self, target: InstanceId) {
+        self.meters().forget(target, self.seconds());
         let mut inner = self.lock();
         let live: BTreeSet<String> = inner.connected.values().map(|p| p.generation.clone()).collect();
         for counts in inner.counts.values_mut() {
@@ -232,6 +261,7 @@ impl Proxies {
 
     /// The app is gone: its access log is closed.
     pub fn forget_app(&self, app: &AppName) {
+        self.meters().forget_app(app);
         self.log.forget(app);
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::clock::UnixMillis;
-use crate::manifest::{HttpSpec, Https, Tls};
+use crate::manifest::{AccessLog, AccessSpec, HttpSpec, Https, Tls};
 use crate::model::app::Domain;
 use crate::model::certificate::Certificate;
 use crate::model::instance::{Instance, Wanted};
 use crate::model::maintenance::Maintenance;
 use crate::names::{AppName, CommitSha, HostPattern, Hostname, InstanceId};
-use crate::wire::proxy::{self as wire, Action, DrainBudget, Front, Route, Rules, Snapshot, Target};
+use crate::wire::proxy::{self as wire, AccessLines, Action, DrainBudget, Front, Route, Rules, Snapshot, Target};
 
 /// How long a held request waits at most, whatever the deploy's own limits are.
 const HOLD_LIMIT: Duration = Duration::from_secs(60);
@@ -150,6 +150,15 @@ fn rules(app: &AppView, host: &Hostname, certified: &[HostPattern]) -> Rules {
         hsts: app.http.hsts,
         max_body: app.http.max_body,
         maintenance: app.maintenance.as_ref().map(|m| wire::Maintenance { message: m.message.clone(), hold_ms: millis(m.hold) }),
+        access: access_lines(app.http.access),
+    }
+}
+
+fn access_lines(spec: AccessSpec) -> AccessLines {
+    match spec.log {
+        AccessLog::All => AccessLines { sample_ppm: spec.sample_ppm, troubles: true },
+        AccessLog::Errors => AccessLines { sample_ppm: 0, troubles: true },
+        AccessLog::None => AccessLines { sample_ppm: 0, troubles: false },
     }
 }
 

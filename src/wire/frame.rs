@@ -22,6 +22,12 @@ pub async fn write<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T
 
 /// Reads one message of at most `limit` bytes; `None` at a clean end of stream. Cancel-safe: no, half a frame may have been read.
 pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<T>> {
+    let body = read_bytes(from, limit).await?;
+    Ok(body.map(|body| serde_json::from_slice(&body)).transpose()?)
+}
+
+/// [`read()`] for a message that may be of a type that we do not know.
+pub async fn read_bytes(from: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length).await {
         Ok(_) => {}
@@ -30,7 +36,7 @@ pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), limi
     }
     let mut body = vec![0; checked(length, limit)?];
     from.read_exact(&mut body).await?;
-    Ok(Some(serde_json::from_slice(&body)?))
+    Ok(Some(body))
 }
 
 /// [`write()`] for code without a runtime.

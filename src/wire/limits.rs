@@ -86,7 +86,7 @@ impl Limits {
 
 /// Clients that a limit turned away or cut short, since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct DropCounts {
     /// Connections beyond `connections`, closed at once.
     pub all_full: u64,

@@ -9,6 +9,11 @@ use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
 use crate::wire::limits::{DropCounts, Limits};
+use crate::wire::metrics::Metrics;
+
+mod heard;
+
+pub use heard::{Asked, Heard, asked, heard, passed_over};
 
 /// Raised when a message changes in a way that the other side must know.
 pub const VERSION: u32 = 1;
@@ -16,9 +21,8 @@ pub const VERSION: u32 = 1;
 /// The longest frame either side reads: some ten thousand routes.
 pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
-/// What a proxy process tells the daemon.
+/// What a proxy process tells the daemon, which may be older: see [`heard`]. Nothing here may refuse unknown fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub enum FromProxy {
     /// The first message of a connection. `generation` names this process; `active` is the snapshot version it serves.
     Hello {
@@ -45,6 +49,8 @@ pub enum FromProxy {
     DrainEnded { target: InstanceId, forced: u64 },
     /// Clients that a limit turned away, when there are more of them: at most every ten seconds.
     Drops(DropCounts),
+    /// At most once a second.
+    Metrics(Metrics),
 }
 
 /// What the daemon tells a proxy process.
@@ -121,6 +127,34 @@ pub struct Rules {
     pub max_body: Option<u64>,
     /// Set: the app is being worked on, and requests are not forwarded.
     pub maintenance: Option<Maintenance>,
+    /// Not told as long as it is the default, so that a proxy of before takes the routes of apps that ask for nothing else.
+    #[serde(skip_serializing_if = "AccessLines::are_all")]
+    pub access: AccessLines,
+}
+
+/// Parts per million that are all.
+pub const WHOLE: u32 = 1_000_000;
+
+/// Which requests of an app get an access line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLines {
+    /// Of a million ordinary requests.
+    pub sample_ppm: u32,
+    /// Whether those that went wrong or took long all get one, or none.
+    pub troubles: bool,
+}
+
+impl Default for AccessLines {
+    fn default() -> Self {
+        Self { sample_ppm: WHOLE, troubles: true }
+    }
+}
+
+impl AccessLines {
+    fn are_all(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a client gets instead of the app.
@@ -170,7 +204,6 @@ pub struct DrainBudget {
 
 /// Cumulative, except `in_flight` and `streams`, which are now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TargetCounts {
     pub target: InstanceId,
     pub in_flight: u64,
@@ -234,7 +267,6 @@ impl TargetCounts {
 
 /// One finished request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AccessLine {
     pub at: UnixMillis,
     pub app: Option<AppName>,
@@ -255,6 +287,13 @@ pub struct AccessLine {
     pub held_ms: u64,
     pub retries: u8,
     pub error: Option<String>,
+    /// Of a million requests like this one, so many have a line.
+    #[serde(default = "whole")]
+    pub sample_ppm: u32,
+}
+
+fn whole() -> u32 {
+    WHOLE
 }
 
 #[cfg(test)]

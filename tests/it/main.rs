@@ -28,6 +28,7 @@ mod isolation;
 mod logs;
 mod logs_cli;
 mod long;
+mod metrics;
 mod neighbours;
 mod passthrough;
 mod people;

@@ -22,6 +22,7 @@ use crate::api::types::git::{PushEvent, PushRequest, Session, SessionRequest};
 use crate::api::types::keys::{Key, NewKey};
 use crate::api::types::logs::{LogEvent, LogsQuery};
 use crate::api::types::maintenance::{Maintenance, SetMaintenance};
+use crate::api::types::metrics::{Metrics, MetricsQuery};
 use crate::api::types::processes::{Ps, Restart, Scale};
 use crate::api::types::releases::{Release, Rollback};
 use crate::api::types::routes::{ExplainRequest, Explanation};
@@ -163,6 +164,20 @@ impl Client {
 
     pub async fn logs(&self, app: &AppName, query: &LogsQuery) -> Answer<Events<LogEvent>> {
         self.events(Method::GET, &format!("/apps/{app}/logs{}", query_string(query)), nothing()).await
+    }
+
+    pub async fn metrics(&self, app: &AppName, query: &MetricsQuery) -> Answer<Metrics> {
+        self.json(Method::GET, &format!("/apps/{app}/metrics{}", query_string(query)), nothing()).await
+    }
+
+    /// The metrics of all apps that the caller may see, as text.
+    pub async fn prometheus(&self, query: &MetricsQuery) -> Answer<String> {
+        let mut pieces = self.pieces(Method::GET, &format!("/metrics{}", query_string(query)), nothing()).await?;
+        let mut text = Vec::new();
+        while let Some(piece) = pieces.next().await? {
+            text.extend_from_slice(&piece);
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     pub async fn maintenance(&self, app: &AppName) -> Answer<Maintenance> {

@@ -8,9 +8,10 @@ use super::Server;
 use super::access::Who;
 use super::events::ndjson;
 use super::fail::{Fail, internal};
-use crate::api::types::logs::{LogEvent, LogKind, LogLine, LogStream, LogsQuery};
+use crate::api::types::logs::{Access, LogEvent, LogKind, LogLine, LogStream, LogsQuery};
 use crate::logs::{self, Cursor, Kind, LogStore, Page, Stream};
 use crate::model::access::Right;
+use crate::routes::access_log;
 
 /// What `paas logs` shows without `-n`.
 const DEFAULT_LINES: usize = 100;
@@ -92,8 +93,33 @@ async fn send_page(page: Page, before: Option<Cursor>, to: &Sender<LogEvent>) ->
     Some(page.cursor)
 }
 
+/// What an access line says, field by field.
+fn access(text: &str) -> Option<Access> {
+    let mut fields = access_log::fields(text)?;
+    let millis = |value: &String| value.trim_end_matches("ms").parse().ok();
+    let number = |name: &str| fields.get(name).and_then(|v| v.trim_end_matches("ms").parse().ok());
+    Some(Access {
+        status: fields.get("status").and_then(|v| v.parse().ok()).unwrap_or_default(),
+        bytes_in: number("in").unwrap_or_default(),
+        bytes_out: number("bytes").unwrap_or_default(),
+        total_ms: fields.get("service").and_then(millis).unwrap_or_default(),
+        first_byte_ms: fields.get("first").and_then(millis),
+        instance: fields.get("target").and_then(|v| v.parse().ok()),
+        held_ms: number("held").unwrap_or_default(),
+        retries: number("retries").unwrap_or_default(),
+        sample: fields.get("sample").and_then(|v| v.parse().ok()).unwrap_or(1.0),
+        error: fields.remove("error"),
+        method: fields.remove("method").unwrap_or_default(),
+        path: fields.remove("path").unwrap_or_default(),
+        host: fields.remove("host").unwrap_or_default(),
+        client: fields.remove("fwd").unwrap_or_default(),
+        request_id: fields.remove("request_id").unwrap_or_default(),
+    })
+}
+
 fn show(line: logs::LogLine, cursor: String) -> LogLine {
     LogLine {
+        access: if line.kind == Kind::Router { access(&line.text) } else { None },
         at: line.at,
         app: line.app,
         process: line.process,

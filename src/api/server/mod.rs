@@ -18,7 +18,9 @@ mod git;
 mod keys;
 mod logs;
 mod maintenance;
+mod metrics;
 mod processes;
+mod prometheus;
 mod push;
 mod releases;
 mod routes;
@@ -74,6 +76,8 @@ pub fn router(server: Server) -> Router {
         .route("/apps/{app}/crashes", get(crashes::list))
         .route("/apps/{app}/crashes/{id}", get(crashes::get))
         .route("/apps/{app}/logs", get(logs::logs))
+        .route("/apps/{app}/metrics", get(metrics::of_app))
+        .route("/metrics", get(metrics::all))
         .route("/apps/{app}/maintenance", get(maintenance::show).put(maintenance::set))
         .route("/certs", get(certs::list).post(certs::add))
         .route("/certs/{host}", get(certs::show).delete(certs::remove))

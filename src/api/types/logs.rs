@@ -28,7 +28,7 @@ pub struct LogsQuery {
 }
 
 /// One line of the stream. Empty lines between them keep the connection alive and mean nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum LogEvent {
     Line(LogLine),
@@ -38,7 +38,7 @@ pub enum LogEvent {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     pub at: UnixMillis,
     pub app: AppName,
@@ -57,8 +57,39 @@ pub struct LogLine {
     /// The line was longer than 64 KiB.
     #[serde(default)]
     pub truncated: bool,
+    /// Of a line of the proxy about a request: what `text` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// Opaque: where a reader that has this line goes on.
     pub cursor: String,
+}
+
+/// One request, or one connection that was passed through (method `TLS`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Access {
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    pub host: String,
+    /// The client's address.
+    pub client: String,
+    /// 0: the connection ended without an answer.
+    pub status: u16,
+    /// Of the bodies.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// From the request's head to its end, and to the head of the answer.
+    pub total_ms: f64,
+    pub first_byte_ms: Option<f64>,
+    pub request_id: String,
+    pub instance: Option<InstanceId>,
+    /// Waited for an instance.
+    pub held_ms: u64,
+    pub retries: u64,
+    /// Of requests like this one, the share that has a line: one line stands for `1 / sample` requests.
+    pub sample: f64,
+    /// Why there was no whole answer of the app.
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

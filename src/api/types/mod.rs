@@ -15,6 +15,7 @@ pub mod git;
 pub mod keys;
 pub mod logs;
 pub mod maintenance;
+pub mod metrics;
 pub mod processes;
 pub mod releases;
 pub mod routes;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::names::HostPattern;
+use crate::names::{AppName, HostPattern};
 
 #[derive(Debug, Subcommand)]
 pub enum RoutesAct {
@@ -60,6 +60,21 @@ pub enum CertsAct {
         #[arg(id = "certificate", value_name = "HOST")]
         host: HostPattern,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// The app [default: as with -a]
+    pub name: Option<AppName>,
+    /// How far back, from 10s to 1h [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub window: Option<Duration>,
+    /// Again every two seconds
+    #[arg(short, long)]
+    pub watch: bool,
+    /// All counters and histograms in Prometheus's text format; without an app: of every app that you may see
+    #[arg(long, conflicts_with_all = ["window", "watch"])]
+    pub prometheus: bool,
 }
 
 #[derive(Debug, Subcommand)]

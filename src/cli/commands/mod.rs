@@ -28,6 +28,7 @@ mod exec;
 mod keys;
 mod logs;
 mod maintenance;
+mod metrics;
 mod ps;
 mod releases;
 mod routes;
@@ -56,6 +57,7 @@ pub async fn run(context: &Context, verb: Verb) -> Outcome {
         Verb::Why { name } => why::run(context, name).await,
         Verb::Crashes { act } => crashes::run(context, act).await,
         Verb::Logs(args) => logs::run(context, args).await,
+        Verb::Metrics(args) => metrics::run(context, args).await,
         Verb::Run(args) => run::run(context, args).await,
         Verb::Exec(args) => exec::run(context, args).await,
         Verb::Domains { act } => domains::run(context, act).await,

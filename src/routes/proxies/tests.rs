@@ -110,3 +110,24 @@ async fn a_daemon_that_has_just_begun_waits_for_the_second_proxy() {
     let (drained, _old) = tokio::join!(proxies.drained(TARGET, Duration::from_millis(500)), late);
     assert!(!drained, "the one that came later may have something in flight");
 }
+
+#[tokio::test]
+async fn what_a_newer_proxy_tells_is_passed_over_and_it_stays_connected() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let proxies = Proxies::new(AccessLog::new(LogStore::open(folder.path().to_owned(), &LOGS)));
+    let mut proxy = Proxy::connect(&proxies, "newer").await;
+    let counts = serde_json::to_value(TargetCounts { served: 3, ..TargetCounts::zero(TARGET) }).expect("encode");
+    let mut newer = counts.clone();
+    newer["quality"] = serde_json::json!([1, 2]);
+    for message in [
+        serde_json::json!({ "Weather": { "rain": true } }),
+        serde_json::json!({ "Counts": [newer] }),
+        serde_json::json!({ "Counts": "in another shape" }),
+    ] {
+        frame::write(&mut proxy.0, &message).await.expect("the daemon reads");
+    }
+    let snapshot = draining(4);
+    let activated = tokio::join!(proxies.activate(Arc::clone(&snapshot)), proxy.follow(4)).0;
+    activated.expect("it is still there and obeys");
+    assert_eq!((proxies.counts(TARGET).served, proxies.connected()), (3, 1));
+}

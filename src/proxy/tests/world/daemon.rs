@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 use crate::names::InstanceId;
 use crate::wire::frame;
-use crate::wire::proxy::{FromProxy, MAX_FRAME, TargetCounts, ToProxy};
+use crate::wire::proxy::{FromProxy, MAX_FRAME, TargetCounts};
 
 /// The daemon's end of the control connection.
 pub struct Daemon {
@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     #[track_caller]
-    pub fn send(&self, message: &ToProxy) {
+    pub fn send(&self, message: &impl serde::Serialize) {
         let until = Instant::now() + PATIENCE;
         let mut state = self.state.0.lock().expect("state");
         while state.to.is_none() && Instant::now() < until {

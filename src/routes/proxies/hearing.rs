@@ -1,0 +1,57 @@
+//! Messages of proxies that may be newer than this daemon.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+
+use tokio::io::AsyncRead;
+
+use super::MESSAGE_LIMIT;
+use crate::wire::frame;
+use crate::wire::proxy::{FromProxy, Heard, heard, passed_over};
+
+/// Messages of each kind that are searched for fields that we do not know: a new field stands in all of them.
+const SEARCHED: u8 = 8;
+
+/// One proxy's messages; what is not known is told once in the log and passed over.
+#[derive(Default)]
+pub struct Hearing {
+    searched: HashMap<std::mem::Discriminant<FromProxy>, u8>,
+    told: BTreeSet<String>,
+}
+
+impl Hearing {
+    /// The next message that we know. None: the proxy is gone, or sends what is no message at all. Cancel-safe: no.
+    pub async fn next(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<FromProxy>> {
+        while let Some(bytes) = frame::read_bytes(from, MESSAGE_LIMIT).await? {
+            match heard(&bytes)? {
+                Heard::Message(message) => {
+                    self.search(&bytes, &message);
+                    return Ok(Some(message));
+                }
+                Heard::Unknown { name, why } => {
+                    if self.is_new(&name) {
+                        tracing::warn!(message = name, why, "the proxy tells what this version does not know; passed over");
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn search(&mut self, bytes: &[u8], message: &FromProxy) {
+        let searched = self.searched.entry(std::mem::discriminant(message)).or_default();
+        if *searched >= SEARCHED {
+            return;
+        }
+        *searched += 1;
+        let unknown: Vec<String> = passed_over(bytes, message).into_iter().filter(|field| self.is_new(field)).collect();
+        if !unknown.is_empty() {
+            tracing::warn!(fields = unknown.join(", "), "the proxy tells fields that this version does not know; passed over");
+        }
+    }
+
+    /// Bounded, whatever a proxy makes up.
+    fn is_new(&mut self, what: &str) -> bool {
+        self.told.len() < 100 && self.told.insert(what.to_owned())
+    }
+}
