@@ -151,7 +151,8 @@ fn a_server_becomes_arguments_of_ssh_that_can_not_be_options() {
     assert_eq!(argv[argv.len() - 5..], ["-p", "2222", "--", "paas@server", "api"]);
     assert_eq!(Server::parse("server").expect("server").to_string(), "paas@server");
     assert_eq!(Server::parse("x@[::1]:22").expect("server").to_string(), "x@[::1]:22");
-    for (given, here) in [("paas@localhost", true), ("paas@[::1]", true), ("paas@localhost:2222", false), ("paas@server", false)] {
+    for (given, here) in [("paas@localhost", true), ("paas@[::1]", true), ("paas@localhost:2222", false), ("paas@server", false)]
+    {
         assert_eq!(Server::parse(given).expect("server").is_this_machine(), here, "{given}");
     }
     for bad in [
