@@ -51,7 +51,12 @@ impl World {
 
     /// An installation on an engine of its own, which ends with it.
     pub fn start_on(engine: OwnEngine) -> World {
-        World::launch(Some(engine), "", &[], |_| Vec::new())
+        World::start_on_with(engine, "")
+    }
+
+    /// The same; `more` is added to the host config.
+    pub fn start_on_with(engine: OwnEngine, more: &str) -> World {
+        World::launch(Some(engine), more, &[], |_| Vec::new())
     }
 
     /// `mount` may put small disks below the world's folder, whose folders `state` and `run` are there; they end with the world.
