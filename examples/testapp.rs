@@ -24,6 +24,8 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("worker") => worker(&mode),
         Some("release") => release(&mode),
+        // A step of a build that writes so many MiB.
+        Some("fill") => trouble::fill_or_exit(std::env::args().nth(2).and_then(|mib| mib.parse().ok()).unwrap_or(0)),
         Some("idle") => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },

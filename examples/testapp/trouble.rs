@@ -67,6 +67,13 @@ fn fork_for_ever() {
     }
 }
 
+pub fn fill_or_exit(mebibytes: usize) {
+    if let Err(e) = fill(mebibytes) {
+        eprintln!("writing {mebibytes} MiB: {e}");
+        std::process::exit(1);
+    }
+}
+
 fn fill(mebibytes: usize) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open("/filled")?;
     let piece = vec![b'x'; 1 << 20];

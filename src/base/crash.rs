@@ -102,6 +102,19 @@ points! {
     HoldEnded = "hold-ended",
     FailedRemoved = "failed-removed",
     FailureTold = "failure-told",
+    // A new app, and the end of one.
+    AppPublished = "app-published",
+    DestroyAsked = "destroy-asked",
+    DestroyMarked = "destroy-marked",
+    DestroyUnrouted = "destroy-unrouted",
+    DestroyDeploysEnded = "destroy-deploys-ended",
+    DestroyInstancesGone = "destroy-instances-gone",
+    DestroyNetworkGone = "destroy-network-gone",
+    DestroyImagesGone = "destroy-images-gone",
+    DestroyRepoGone = "destroy-repo-gone",
+    DestroyLogsGone = "destroy-logs-gone",
+    DestroyFilesGone = "destroy-files-gone",
+    DestroyForgotten = "destroy-forgotten",
 }
 
 static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();

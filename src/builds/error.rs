@@ -50,6 +50,17 @@ impl BuildError {
         }
     }
 
+    /// Whether the engine's disk was full.
+    pub fn filled_engine(&self) -> bool {
+        match self {
+            BuildError::Failed { message, last_lines, .. } => {
+                is_no_space(message) || last_lines.iter().any(|line| is_no_space(line))
+            }
+            BuildError::Docker(error) => is_no_space(&error.to_string()),
+            _ => false,
+        }
+    }
+
     /// The next thing to do.
     pub fn hint(&self) -> Option<String> {
         match self {

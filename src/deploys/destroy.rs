@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::crash::{self, Point};
 use crate::deploys::retire;
 use crate::deploys::world::World;
 use crate::model::app::App;
@@ -11,7 +12,9 @@ use crate::store::StoreError;
 impl World {
     /// Marks the app and starts its end. From here on nothing is admitted and nothing is routed to it.
     pub async fn destroy(self: &Arc<Self>, app: &App, by: &str) -> Result<(), StoreError> {
+        crash::point(Point::DestroyAsked);
         self.store.app_mark_destroying(&app.name, by).await?;
+        crash::point(Point::DestroyMarked);
         for deploy in self.store.deploys_active().await?.iter().filter(|d| d.app_id == app.id) {
             self.cancels.cancel(deploy.id);
         }
@@ -46,6 +49,7 @@ impl World {
 
     async fn take_down(self: &Arc<Self>, app: &App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         self.publisher.publish().await?;
+        crash::point(Point::DestroyUnrouted);
         // The driver ends a deploy under way before anything of it is removed; it writes Cancelled and leaves.
         while self.crew.runs(&format!("driver of app {}", app.id)) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -54,21 +58,29 @@ impl World {
         for deploy in self.store.deploys_active().await?.into_iter().filter(|d| d.app_id == app.id) {
             self.cancel_now(&deploy).await;
         }
+        crash::point(Point::DestroyDeploysEnded);
         let rows = self.store.instances_of(app.id).await?;
         let ids: Vec<_> = rows.iter().map(|i| i.id).collect();
         self.store.instances_want(&ids, crate::model::instance::Wanted::Gone).await?;
         retire::retire(self, app).await;
         retire::wait_gone(self, &ids).await;
         self.instances.remove_strays(&app.name).await?;
+        crash::point(Point::DestroyInstancesGone);
         self.instances.remove_network(&app.name).await?;
+        crash::point(Point::DestroyNetworkGone);
         self.builder.remove_all(&app.name).await?;
+        crash::point(Point::DestroyImagesGone);
         self.repos.remove(&app.name).await?;
+        crash::point(Point::DestroyRepoGone);
         self.publisher.proxies.forget_app(&app.name);
         self.logs.remove_app(&app.name)?;
+        crash::point(Point::DestroyLogsGone);
         self.instances.remove_crash_files(&app.name).await?;
         self.feeds.forget(&app.name, |_| false)?;
+        crash::point(Point::DestroyFilesGone);
         self.alerts.forget(&app.name).await;
         self.store.app_delete(&app.name, "paas").await?;
+        crash::point(Point::DestroyForgotten);
         Ok(())
     }
 }

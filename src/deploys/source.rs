@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::crash::{self, Point};
-use crate::builds::{self, BuildLine, BuildRequest, LineKind};
+use crate::builds::{self, BuildError, BuildLine, BuildRequest, LineKind};
 use crate::deploys::error::StepError;
 use crate::deploys::feed::{self, Happened, Tone};
 use crate::deploys::world::World;
@@ -154,7 +154,10 @@ impl World {
         };
         let (built, ()) = tokio::join!(building, printing);
         drop(slot);
-        let built = built?;
+        let built = match built {
+            Err(full) if full.filled_engine() => return Err(self.filled(full).await),
+            built => built?,
+        };
         crash::point(Point::BuildEnded);
         let image = Image {
             id: built.image_id,
@@ -176,6 +179,18 @@ impl World {
             tracing::warn!("shortening the build cache: {e}");
         }
         Ok(self.disk.refuse("a build", Area::Docker, needed).await?)
+    }
+
+    /// A build that found the engine's disk full says what uses it: most pushers can't look.
+    async fn filled(&self, error: BuildError) -> StepError {
+        let told = self.disk.tell(Area::Docker).await;
+        match StepError::from(error) {
+            StepError::Failed { why, last_lines, next } => {
+                let next = told.map_or_else(|| next.clone(), |told| format!("{next} ({told})"));
+                StepError::Failed { why, last_lines, next }
+            }
+            other => other,
+        }
     }
 
     /// One line of a deploy, to those who watch and to the app's log.

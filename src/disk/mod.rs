@@ -64,12 +64,24 @@ impl Disk {
         let Some(space) = spaces.into_iter().find(|space| space.holds.contains(&area) && !space.has_room(needed)) else {
             return Ok(());
         };
-        let uses = tokio::time::timeout(LOOK_LIMIT, self.uses(&space)).await.unwrap_or_default();
+        let uses = self.largest_uses(&space).await;
+        Err(Full { what, space, needed, uses })
+    }
+
+    /// What the filesystem of `area` has free now and what uses it, in one line; None if it can't be looked at. Cancel-safe: yes, reads only.
+    pub async fn tell(&self, area: Area) -> Option<String> {
+        let space = self.spaces().await.into_iter().find(|space| space.holds.contains(&area))?;
+        let uses = self.largest_uses(&space).await;
+        Some(format!("{} now{}", space.figures(), disk::used_by(&uses)))
+    }
+
+    async fn largest_uses(&self, space: &Space) -> Vec<(String, u64)> {
+        let uses = tokio::time::timeout(LOOK_LIMIT, self.uses(space)).await.unwrap_or_default();
         let mut uses: Vec<(String, u64)> = uses.iter().filter_map(|u| Some((u.what.to_owned(), u.bytes?))).collect();
         uses.retain(|(_, bytes)| *bytes > 0);
         uses.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         uses.truncate(SHOWN_USES);
-        Err(Full { what, space, needed, uses })
+        uses
     }
 
     /// What may be sent to the state folder before its reserve is touched, bytes.

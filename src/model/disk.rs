@@ -87,33 +87,34 @@ impl Space {
         self.free >= self.reserve.saturating_add(needed)
     }
 
+    /// `` `/var/lib/docker` (docker) has 3 GiB free of 80 GiB ``
+    pub fn figures(&self) -> String {
+        format!("`{}` ({}) has {} free of {}", self.path.display(), self.names(), bytes(self.free), bytes(self.total))
+    }
+
     /// `state and docker`
     pub fn names(&self) -> String {
         self.holds.iter().map(|a| a.as_str()).collect::<Vec<_>>().join(" and ")
     }
 }
 
+/// `; it is used by: images 3 GiB, build cache 1 GiB`, or nothing where nothing is known.
+pub fn used_by(uses: &[(String, u64)]) -> String {
+    let uses: Vec<String> = uses.iter().map(|(what, n)| format!("{what} {}", bytes(*n))).collect();
+    if uses.is_empty() { String::new() } else { format!("; it is used by: {}", uses.join(", ")) }
+}
+
 impl Full {
     pub const HINT: &'static str = "free some space on the server, then try again: `paas disk` shows what uses it";
 
     fn text(&self) -> String {
-        let Space { path, total, free, reserve, .. } = &self.space;
-        let mut text = format!(
-            "the disk is too full for {}: `{}` ({}) has {} free of {}, and {} must stay free",
-            self.what,
-            path.display(),
-            self.space.names(),
-            bytes(*free),
-            bytes(*total),
-            bytes(*reserve)
-        );
+        let Space { reserve, .. } = &self.space;
+        let mut text =
+            format!("the disk is too full for {}: {}, and {} must stay free", self.what, self.space.figures(), bytes(*reserve));
         if self.needed > 0 {
             text.push_str(&format!(" beside the {} that it needs", bytes(self.needed)));
         }
-        let uses: Vec<String> = self.uses.iter().map(|(what, n)| format!("{what} {}", bytes(*n))).collect();
-        if !uses.is_empty() {
-            text.push_str(&format!("; it is used by: {}", uses.join(", ")));
-        }
+        text.push_str(&used_by(&self.uses));
         text
     }
 }

@@ -182,6 +182,9 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
             () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
         };
         record.held.set(begun.elapsed());
+        if matches!(waited, Err(ProxyError::HeldTooLong(_))) {
+            worker.shared.held_in_vain(record.app.borrow().as_ref());
+        }
         waited?;
     }
 }

@@ -17,8 +17,8 @@ use super::held::Held;
 use super::pool::Pool;
 use super::routes::{Choice, Table};
 use super::rules::Step;
-use super::target::Claim;
-use crate::names::{Hostname, InstanceId};
+use super::target::{Claim, End};
+use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::limits::Limits;
 use crate::wire::proxy::WHOLE;
 
@@ -94,6 +94,15 @@ impl Shared {
     /// Where a request came from, after what trusted proxies say.
     pub fn origin(&self, fields: &Fields, peer: std::net::IpAddr, tls: bool) -> Origin {
         Origin::of(fields, peer, tls, &self.table.load().trusted)
+    }
+
+    /// A request to `app` was held for as long as one may be. It counts as dropped at a target that the hold closed: there the deploy finds it.
+    pub fn held_in_vain(&self, app: Option<&AppName>) {
+        let table = self.table.load();
+        let closed = table.targets.values().find(|target| Some(&target.about.app) == app && target.is_draining());
+        if let Some(target) = closed {
+            target.end(End::Dropped, 503);
+        }
     }
 
     /// Looks the host up and claims a target. Looks again when the chosen target has begun to drain, as the table without it is published first.

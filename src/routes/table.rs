@@ -169,7 +169,10 @@ fn target(instance: &InstanceView, held: bool) -> Option<Target> {
     }
     let drain = match row.wanted {
         // Held: nothing new comes, and the daemon waits for the end of what runs. A later snapshot without the hold takes the drain back.
-        Wanted::Live if held => Some(DrainBudget { requests_ms: millis(instance.drain), streams_ms: millis(instance.drain) }),
+        // One that is paused already stays: what waits in vain meanwhile counts there, and its counts begin anew in no case.
+        Wanted::Live | Wanted::Paused if held => {
+            Some(DrainBudget { requests_ms: millis(instance.drain), streams_ms: millis(instance.drain) })
+        }
         Wanted::Live if instance.suspended => {
             let limit = millis(instance.drain.min(SUSPEND_DRAIN));
             Some(DrainBudget { requests_ms: limit, streams_ms: limit })

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto};
 
-use crate::support::{World, eventually, run};
+use crate::support::{OwnEngine, Traffic, World, eventually, run};
 
 /// A receiver on this machine: keeps every body, and answers with the statuses it is given, 200 after them.
 pub struct Receiver {
@@ -176,6 +176,48 @@ fn a_role_that_stays_away_is_told_and_so_is_its_return() {
     assert!(message["hint"].as_str().unwrap_or_default().contains("dialer"), "{message}");
     receiver.waits_for("role_down dialer recovered", 30);
     assert_eq!(receiver.told().len(), 2, "{:?}", receiver.told());
+}
+
+#[test]
+fn a_docker_that_stays_away_is_told_once_to_everyone_and_so_is_its_return() {
+    let receiver = Receiver::start(&[], None);
+    let file = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("a mode can be set");
+    let kept = file.path().join("kept");
+    let exec = format!("exec = [\"/usr/bin/tee\", \"-a\", \"{}\"]", kept.display());
+    let more = format!("[alerts]\nwebhook = \"http://{}/\"\n{exec}\n", receiver.address);
+    let w = World::start_on_with(OwnEngine::start(&["--live-restore"]), &more);
+    let (app, _repo) = w.live("steady", "one");
+    let traffic = Traffic::start_every(Duration::from_millis(20), w.proxy(), &w.host(&app), &app, 2);
+
+    // A restart is over before anybody would want to know.
+    w.engine().restart();
+    w.engine().stop();
+    let message = receiver.waits_for("docker_down docker raised", 60);
+    assert!(message["text"].as_str().unwrap_or_default().contains("Docker is not running"), "{message}");
+    assert_eq!(message["hint"].as_str(), Some("systemctl start docker"), "{message}");
+    w.paas(&["status"]).ok().says(&["Docker is not running", "1 open"]);
+    // Another daemon finds it still away, and has nothing new to tell.
+    w.kill("daemon");
+    eventually("the next daemon has waited as long as the first", Duration::from_secs(60), || {
+        let open = w.paas(&["alerts", "--json"]).json();
+        let raised = open[0]["raised_at"].as_i64()?;
+        (paas::base::clock::UnixMillis::now().0 - raised > 25_000).then_some(())
+    });
+    w.engine().start_dockerd();
+    receiver.waits_for("docker_down docker recovered", 30);
+
+    assert_eq!(receiver.told(), ["docker_down docker raised", "docker_down docker recovered"], "each once");
+    let to_program = eventually("the program has both", Duration::from_secs(10), || {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        (text.matches("docker_down").count() >= 2).then_some(text)
+    });
+    let events: Vec<String> =
+        to_program.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).map(|m| m["event"].to_string()).collect();
+    assert_eq!(events, ["\"raised\"", "\"recovered\""], "{to_program}");
+    assert!(to_program.contains("systemctl start docker"), "{to_program}");
+    traffic.wait_for(20);
+    traffic.stop().nothing_failed();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! SIGKILL at every point of the registry (`src/base/crash.rs`), before and after every move and effect of a push and of a deploy, on real parts
 //! and under traffic: the next start heals it, the push tells the true outcome, and the same push can be repeated.
 
+pub mod ends;
 mod road;
 mod starts;
 

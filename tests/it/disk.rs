@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::alerts::Receiver;
-use crate::support::{Repo, SmallDisk, Tarball, Traffic, World, eventually, free, run};
+use crate::support::{OwnEngine, Repo, SCRATCH, SmallDisk, Tarball, Traffic, World, eventually, free, run};
 
 const MIB: u64 = 1 << 20;
 /// What the promise allows from room to work.
@@ -213,4 +213,41 @@ fn a_push_is_refused_where_the_engine_has_no_room_for_what_it_would_make() {
     w.paas(&["apps", "create", &app]).ok();
     w.paas_in(&["deploy", "--tarball", "-", "-a", &app], &Tarball::testapp("one").gz()).fails(1).says(&["too full", "(docker)"]);
     w.paas(&["disk"]).ok().says(&["(docker)", "TOO FULL", "images", "build cache", "containers"]);
+}
+
+#[test]
+fn a_build_that_fills_the_disk_of_docker_says_what_uses_it_leaves_nothing_and_goes_live_once_there_is_room() {
+    let w = World::start_on_with(OwnEngine::start_on_disk(600), "[limits]\ndisk_reserve = \"24MiB\"\n");
+    let (app, repo) = w.live("filling", "one");
+    let traffic = Traffic::start_every(Duration::from_millis(10), w.proxy(), &w.host(&app), &app, 2);
+    let disk = w.engine().disk();
+    // Enough for the build to begin, and less than it writes.
+    disk.leave(150 * MIB);
+    let before = disk.free();
+    repo.write("Dockerfile", format!("{SCRATCH}RUN [\"/testapp\", \"fill\", \"200\"]\n")).release("two");
+
+    let push = w.push(&repo, &app).fails(1);
+    push.says(&["No space left on device", "the disk of the Docker engine is full", "(docker) has", "it is used by", "images"]);
+    push.says(&["v1 still serves", "paas disk"]);
+    w.serves(&app, "one");
+    eventually("what the build wrote is given back", Duration::from_secs(30), || {
+        // What the step's context and its first layers took stays as cache, which is bounded and known.
+        (disk.free() + 60 * MIB > before).then_some(())
+    });
+    assert_eq!(w.docker(&["ps", "-aq"]).ok().out.lines().count(), 1, "{}", w.docker(&["ps", "-a"]));
+    assert_eq!(w.docker(&["images", "-q", "--filter", "dangling=true"]).ok().out, "");
+    crate::support::invariants(&w, &app);
+
+    disk.leave(10 * MIB);
+    let refused = w.push(&repo, &app).fails(128);
+    assert!(refused.took < Duration::from_secs(8), "refused after {:?}", refused.took);
+    refused.says(&["too full for a push", "(docker)", "24 MiB must stay free", "it is used by"]).never_says(&["Building"]);
+    disk.empty();
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+    crate::support::invariants(&w, &app);
+    traffic.wait_for(20);
+    let counted = traffic.stop();
+    counted.nothing_failed();
+    eprintln!("{} answers while Docker's disk was full, none failed", counted.answered);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Busy, Client, OwnEngine, Repo, Traffic, World, eventually};
 
 /// Every app must be back so soon after Docker is, on a machine that has its cores for itself.
-const BACK: Duration = Duration::from_secs(5);
+pub const BACK: Duration = Duration::from_secs(5);
 
 /// Apps that each answer their own name, pushed a few at a time.
 pub fn apps(w: &World, count: usize) -> Vec<String> {
@@ -29,7 +29,7 @@ fn says(w: &World, app: &str) -> Option<String> {
 }
 
 /// How often the app's log says that a deploy waits for Docker.
-fn waits(w: &World, app: &str) -> usize {
+pub fn waits(w: &World, app: &str) -> usize {
     // Asked of an app that may not be there yet.
     w.paas(&["logs", "-a", app, "-n", "1000"]).out.matches("Waiting for Docker").count()
 }

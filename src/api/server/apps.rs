@@ -74,6 +74,7 @@ impl Server {
         if let Err(e) = self.world.publisher.publish().await {
             tracing::warn!(app = %name, "publishing the new app: {e}");
         }
+        crash::point(Point::AppPublished);
         tracing::info!(app = %name, by = who.name(), "app {name} is created");
         Ok(app)
     }

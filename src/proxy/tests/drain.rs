@@ -135,6 +135,12 @@ fn a_held_request_goes_on_with_the_next_snapshot_or_gives_up() {
     world.activate(&routed(3, Action::Hold { limit_ms: 200 }, vec![target(1, None)]));
     let answer = world.get("/");
     assert_eq!((answer.status, answer.field("retry-after")), (503, Some("1")));
+    // With a target that the hold closed there is a deploy to tell of it.
+    let closed = vec![target(1, Some(budget(60_000, 60_000)))];
+    world.activate(&routed(4, Action::Hold { limit_ms: 200 }, closed));
+    assert_eq!(world.get("/").status, 503);
+    let counts = world.daemon.wait_counts(1, |c| c.failed == 1);
+    assert_eq!((counts.failed_draining, counts.served, counts.held), (1, 10, 10));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum Road {
     /// With `strategy = "stop-start"`.
     StopStart,
     StopStartFailing,
+    /// An app made by hand, and one that is destroyed: walked by `ends`, as no push passes there.
+    Ending,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,18 @@ impl Road {
         match point {
             P::SessionStarted | P::SessionAuthorised | P::HookStarted | P::HookDeployAsked | P::HookReported => Road::Session,
             P::AppRecorded => Road::NewApp,
+            P::AppPublished
+            | P::DestroyAsked
+            | P::DestroyMarked
+            | P::DestroyUnrouted
+            | P::DestroyDeploysEnded
+            | P::DestroyInstancesGone
+            | P::DestroyNetworkGone
+            | P::DestroyImagesGone
+            | P::DestroyRepoGone
+            | P::DestroyLogsGone
+            | P::DestroyFilesGone
+            | P::DestroyForgotten => Road::Ending,
             P::OlderSuperseded => Road::Superseded,
             P::BeforeMoveFailed | P::AfterMoveFailed | P::CandidatesGiven | P::FailedRemoved | P::FailureTold => Road::Failing,
             P::BeforeMoveCancelled | P::AfterMoveCancelled => Road::Cancelled,
@@ -103,7 +117,7 @@ impl Road {
     /// The `mode` of the pushed version.
     pub fn mode(self) -> &'static str {
         match self {
-            Road::Making | Road::Shifting | Road::Session | Road::NewApp | Road::StopStart => "",
+            Road::Making | Road::Shifting | Road::Session | Road::NewApp | Road::StopStart | Road::Ending => "",
             Road::Failing | Road::StopStartFailing => "exit=7\n",
             Road::Cancelled => "never=1\n",
             Road::Superseded => "boot_ms=2500\n",
@@ -152,6 +166,7 @@ impl Road {
                 done
             }),
             Road::Superseded => superseded(scene, points),
+            Road::Ending => unreachable!("no push passes {points:?}"),
         }
     }
 

@@ -2,6 +2,7 @@
 //! Docker that does not come. One machine serves all of these tests, one after another: `tests/run --host` runs them.
 
 mod docker;
+mod drill;
 mod exposure;
 mod install;
 mod reboot;

@@ -1,6 +1,6 @@
 //! The walk over all crash points, each with a push of its own: nothing that one death left can be mended by the next.
 
-use crate::crash_walk::{RELEASE, Road, STOP_START, WORKER, walk_all};
+use crate::crash_walk::{RELEASE, Road, STOP_START, WORKER, ends, walk_all};
 
 #[test]
 fn a_push_killed_at_one_point_up_to_the_start() {
@@ -20,4 +20,9 @@ fn a_deploy_that_fails_or_is_cancelled_killed_at_one_point() {
 #[test]
 fn a_stop_start_deploy_killed_at_one_point() {
     walk_all(STOP_START, &[Road::StopStart, Road::StopStartFailing], 1);
+}
+
+#[test]
+fn the_ends_of_an_app_killed_at_one_point() {
+    ends::one_at_a_time();
 }

@@ -2,6 +2,7 @@
 
 mod crash_walk;
 mod docker_faults;
+mod held;
 mod size;
 mod upgrade;
 mod zero_loss;

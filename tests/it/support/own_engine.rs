@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::cli::{Done, run};
 use super::machine::processes;
+use super::small_disk::SmallDisk;
 use super::wait::{eventually, until};
 
 pub struct OwnEngine {
@@ -22,12 +23,23 @@ pub struct OwnEngine {
     program: Mutex<PathBuf>,
     /// More arguments of dockerd.
     options: Vec<String>,
+    /// Where it keeps images, containers and cache, if that is not the machine's own disk.
+    disk: Option<SmallDisk>,
 }
 
 impl OwnEngine {
     /// Started, answering, and empty. `options` are more arguments of dockerd ("--live-restore").
     pub fn start(options: &[&str]) -> OwnEngine {
         let engine = OwnEngine::prepare(options);
+        engine.start_dockerd();
+        engine
+    }
+
+    /// Started on an ext4 filesystem of `mib` MiB of its own.
+    pub fn start_on_disk(mib: u64) -> OwnEngine {
+        let mut engine = OwnEngine::prepare(&[]);
+        std::fs::create_dir(engine.root()).expect("a folder can be made");
+        engine.disk = Some(SmallDisk::ext4(&engine.root(), mib));
         engine.start_dockerd();
         engine
     }
@@ -51,7 +63,15 @@ impl OwnEngine {
         command.arg("--config").arg(folder.join("containerd.toml"));
         let containerd = Mutex::new(quietly(&mut command, &folder));
         let options = options.iter().map(|o| (*o).to_owned()).collect();
-        OwnEngine { folder, name, containerd, dockerd: Mutex::new(None), program: Mutex::new("dockerd".into()), options }
+        OwnEngine {
+            folder,
+            name,
+            containerd,
+            dockerd: Mutex::new(None),
+            program: Mutex::new("dockerd".into()),
+            options,
+            disk: None,
+        }
     }
 
     /// The next start is of another dockerd.
@@ -66,6 +86,15 @@ impl OwnEngine {
     /// Where its namespaces of containers are: Docker's `--exec-root`.
     pub fn exec_root(&self) -> PathBuf {
         self.folder.join("run")
+    }
+
+    /// Docker's `--data-root`.
+    fn root(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("the engine was started on a disk of its own")
     }
 
     /// Docker's own command line against this engine.
@@ -208,8 +237,13 @@ impl Drop for OwnEngine {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let inside = format!("{}/", self.folder.display());
         for mount in mounts.lines().rev().filter_map(|l| l.split(' ').nth(1)).filter(|m| m.starts_with(&inside)) {
+            // A small disk unmounts itself, after what lies on it.
+            if self.disk.is_some() && Path::new(mount) == self.root() {
+                continue;
+            }
             drop(run(Command::new("umount").args(["-l", mount]), b"", Duration::from_secs(5)));
         }
+        drop(self.disk.take());
         drop(run(Command::new("ip").args(["netns", "del", &self.name]), b"", Duration::from_secs(5)));
         drop(std::fs::remove_dir_all(&self.folder));
     }

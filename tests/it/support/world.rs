@@ -52,7 +52,12 @@ impl World {
 
     /// An installation on an engine of its own, which ends with it.
     pub fn start_on(engine: OwnEngine) -> World {
-        World::launch(Some(engine), TLS, "", &[], |_| Vec::new())
+        World::start_on_with(engine, "")
+    }
+
+    /// The same; `more` is added to the host config.
+    pub fn start_on_with(engine: OwnEngine, more: &str) -> World {
+        World::launch(Some(engine), TLS, more, &[], |_| Vec::new())
     }
 
     pub fn start_without_tls() -> World {
