@@ -50,7 +50,6 @@ impl World {
         World::launch(None, TLS, more, env, |_| Vec::new())
     }
 
-    /// An installation on an engine of its own, which ends with it.
     pub fn start_on(engine: OwnEngine) -> World {
         World::start_on_with(engine, "")
     }
