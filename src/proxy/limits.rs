@@ -94,13 +94,17 @@ pub const H2_GOODBYE_TIME: Duration = Duration::from_secs(1);
 pub const READ_AHEAD_BYTES: usize = 16 * 1024;
 /// Room for one read.
 pub const READ_BYTES: usize = 16 * 1024;
+/// Empty buffers of that size that a worker keeps at hand.
+pub const SPARE_BUFFERS: usize = 32;
+/// A head up to this length is copied out of the buffer that it was read into, which is free at once.
+pub const HEAD_COPIED_BYTES: usize = 4 * 1024;
 /// For one of a long body.
 pub const MOST_READ_BYTES: usize = 128 * 1024;
 /// Access lines that wait for the daemon; the next ones are counted as lost.
-pub const ACCESS_QUEUE: usize = 16 * 1024;
-/// Access lines in one message.
-pub const ACCESS_BATCH: usize = 4096;
-/// Between two messages with access lines: 160,000 requests a second still fit into one.
+pub const ACCESS_QUEUE: u64 = 16 * 1024;
+/// And their bytes: long paths are cut, but add up.
+pub const ACCESS_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Between two messages with access lines.
 pub const ACCESS_PAUSE: Duration = Duration::from_millis(25);
 /// The path in an access line.
 pub const ACCESS_PATH_BYTES: usize = 2 * 1024;

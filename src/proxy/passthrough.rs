@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::access::Record;
+use super::access::{Record, Subject};
 use super::conn::{Client, Upstream};
 use super::error::ProxyError;
 use super::forward::cut;
@@ -24,9 +24,9 @@ use crate::names::Hostname;
 pub async fn connection(worker: &Worker, stream: TcpStream, seen: BytesMut, host: &Hostname) {
     let Ok(mut client) = Client::plain(stream) else { return };
     client.reader.buf = seen;
-    let record = Record::passed(client.peer.ip(), worker.ids.make(), host);
+    let record = Record::passed(client.peer.ip(), worker.ids.make());
     let error = carry(worker, &mut client, host, &record).await.err();
-    worker.shared.access.push(record.into_line(error.map(|e| e.to_string())));
+    record.tell(&worker.shared.access, Subject::Passed(host), error.map(|e| e.to_string()).as_deref());
 }
 
 async fn carry(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<(), ProxyError> {

@@ -97,7 +97,6 @@ impl Shared {
             let Some((route, step)) = table.decide(host, record.asked, self.https_port) else {
                 return if table.version.is_some() { Placement::UnknownHost } else { Placement::NotReady };
             };
-            record.app.replace(Some(route.app.clone()));
             record.route.replace(Some(Arc::clone(route)));
             let targets = match step {
                 Step::Forward(targets) => targets,
@@ -162,7 +161,12 @@ impl Ids {
 
     pub fn make(&self) -> String {
         self.next.set(self.next.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        format!("{:016x}{:016x}", self.seed, mix(self.next.get()))
+        let mut id = String::with_capacity(32);
+        for half in [self.seed, mix(self.next.get())] {
+            // Sixteen digits, the highest first.
+            id.extend((0..16).rev().map(|digit| char::from(b"0123456789abcdef"[(half >> (4 * digit)) as usize & 15])));
+        }
+        id
     }
 }
 

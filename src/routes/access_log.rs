@@ -23,7 +23,7 @@ impl AccessLog {
     }
 
     /// Takes a batch of one proxy process and its cumulative count of lost lines.
-    pub fn write(&self, lines: &[AccessLine], lost: u64, generation: &str) {
+    pub fn write(&self, lines: &[AccessLine<'_>], lost: u64, generation: &str) {
         let newly_lost = {
             let mut all = self.lost.lock().expect("no code panics while it holds this lock");
             let before = all.insert(generation.to_owned(), lost).unwrap_or(0);
@@ -35,7 +35,7 @@ impl AccessLog {
             }
         }
         // The proxy does not know any more whose lines they were: every app that is in this batch is told.
-        let told: BTreeSet<&AppName> = lines.iter().filter_map(|l| l.app.as_ref()).filter(|_| newly_lost > 0).collect();
+        let told: BTreeSet<&AppName> = lines.iter().filter_map(|l| l.app.as_deref()).filter(|_| newly_lost > 0).collect();
         for app in told {
             let text = format!("at=warn lost={newly_lost} desc=\"access lines were lost while the daemon was away or slow\"");
             self.line(app, UnixMillis::now(), &text);
@@ -60,7 +60,7 @@ impl AccessLog {
 }
 
 /// One line in the manner of Heroku's router: `at=info method=GET path="/" host=… status=200 …`.
-fn text(line: &AccessLine) -> String {
+fn text(line: &AccessLine<'_>) -> String {
     let level = if line.status >= 500 { "error" } else { "info" };
     let mut text = format!(
         "at={level} method={} path={:?} host={} fwd=\"{}\" status={} bytes={} in={} service={:.1}ms request_id={}",
