@@ -1,20 +1,25 @@
 //! A connection as two halves with their buffers, so that both directions can move at the same time. What a client speaks (plain TCP, TLS,
 //! one stream of HTTP/2) is known here and nowhere after: all of them give and take the bytes of HTTP/1.1.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
+use tokio_util::io::poll_read_buf;
 
 use super::h2::stream::{Incoming, Outgoing};
 use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME};
+use super::spare;
 use super::tls::{Secure, TlsIo};
 
 #[derive(Debug)]
@@ -45,10 +50,19 @@ pub struct Reader {
 impl Reader {
     /// Reads once; 0 means that the peer ended its side. Cancel-safe: yes, nothing read is lost.
     pub async fn fill(&mut self) -> io::Result<usize> {
+        if self.room == READ_BYTES {
+            spare::give(&mut self.buf);
+        }
         let n = match &mut self.half {
             ReadHalf::Plain(half) => {
-                self.buf.reserve(self.room);
-                let n = half.read_buf(&mut self.buf).await?;
+                let (room, buf) = (self.room, &mut self.buf);
+                let n = poll_fn(|cx| {
+                    // Memory for it only when there is something to read.
+                    ready!(AsRef::<TcpStream>::as_ref(half).poll_read_ready(cx))?;
+                    spare::make_room(buf, room);
+                    poll_read_buf(Pin::new(&mut *half), cx, buf)
+                })
+                .await?;
                 // Who fills the room has more to send: fewer and larger reads, and writes, for a long body.
                 if n >= self.room {
                     self.room = (self.room * 2).min(MOST_READ_BYTES);
@@ -76,9 +90,7 @@ impl Reader {
 
     /// Gives an empty buffer's memory back before a long wait.
     pub fn slim(&mut self) {
-        if self.buf.is_empty() {
-            self.buf = BytesMut::new();
-        }
+        spare::give(&mut self.buf);
         self.room = READ_BYTES;
     }
 
@@ -117,14 +129,14 @@ impl Writer {
                     WriteHalf::Stream(outgoing) => outgoing.write(&mut self.out).await,
                 }
             };
-            let n = timeout(self.stall, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let n = in_time(self.stall, writing).await?;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.written += n as u64;
         }
         if let WriteHalf::Tls(io) = &mut self.half {
-            timeout(STALL_TIME, io.flush()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            in_time(STALL_TIME, io.flush()).await?;
         }
         Ok(())
     }
@@ -153,6 +165,15 @@ impl Writer {
                 Ok(())
             }
         };
+    }
+}
+
+/// [`timeout`] for what mostly need not wait: then there is no clock and no timer. Cancel-safe: as `action` is.
+async fn in_time<T>(limit: Duration, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut action = pin!(action);
+    match poll_fn(|cx| Poll::Ready(action.as_mut().poll(cx))).await {
+        Poll::Ready(done) => done,
+        Poll::Pending => timeout(limit, action).await.map_err(|_| io::ErrorKind::TimedOut)?,
     }
 }
 

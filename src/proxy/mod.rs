@@ -48,6 +48,7 @@ mod tls;
 
 mod frames; // boundaries of WebSocket frames
 mod pool;
+mod spare; // buffers for reading
 mod pace; // how fast an upload must be
 mod tunnel;
 mod upload;
@@ -56,6 +57,7 @@ mod error;
 mod h1;
 mod forwarded; // where a request came from
 mod headers;
+mod decimal;
 mod limits;
 mod pages;
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::access::Record;
+use super::access::{Record, Subject};
 use super::conn::Client;
 use super::error::ProxyError;
 use super::forward::{After, Forward};
@@ -70,7 +70,7 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
             return Ok(None);
         }
     }
-    let deadline = Instant::now() + limits.head_time();
+    let mut deadline = None;
     let mut scan = HeadScan::default();
     let mut first_line = false;
     loop {
@@ -84,6 +84,8 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
         if let Some(length) = scan_from(&mut scan, &reader.buf, first_line, limits.head_bytes())? {
             return Request::take(&mut reader.buf, length).map(Some).map_err(ProxyError::BadRequest);
         }
+        // Most heads come whole, and need no clock.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.head_time());
         match timeout_at(deadline, reader.fill()).await {
             Err(_) => return Err(ProxyError::HeadSlow),
             Ok(Ok(n)) if n > 0 => {}
@@ -115,7 +117,7 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
             None
         }
     };
-    worker.shared.access.push(record.into_line(error));
+    record.tell(&worker.shared.access, Subject::Request(request), error.as_deref());
     after
 }
 
@@ -151,12 +153,12 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
     // Subscribed before the first look, so that no snapshot is missed in between.
     let mut news = worker.shared.news.subscribe();
     let mut stages = worker.shared.stage.subscribe();
-    let (begun, no_progress) = (Instant::now(), Cell::new(0));
-    let mut held = false;
+    let no_progress = Cell::new(0);
+    let mut held = None;
     loop {
         let (limit, too_long) = match worker.shared.place(host, &[], record) {
             Placement::Forward { claim, commit_header } => {
-                if held {
+                if held.is_some() {
                     claim.target().tally.held();
                 }
                 return Ok(Admitted::Forward { claim, commit_header });
@@ -172,7 +174,7 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
             Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit)),
             Placement::Maintenance(hold) => (hold, ProxyError::Maintenance),
         };
-        held = true;
+        let begun = *held.get_or_insert_with(Instant::now);
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
             () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),
@@ -195,7 +197,7 @@ async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Opti
     let origin = Origin { client: client.peer.ip().to_canonical(), trusted: false, https: false };
     let record = Record::new(origin, worker.ids.make(), None);
     let after = own_answer(worker, client, None, &error, &record).await;
-    worker.shared.access.push(record.into_line(Some(error.to_string())));
+    record.tell(&worker.shared.access, Subject::Nothing, Some(&error.to_string()));
     after
 }
 

@@ -1,8 +1,8 @@
 //! The head of a message: where it ends, and its fields.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::proxy::limits::HEAD_FIELDS;
+use crate::proxy::limits::{HEAD_COPIED_BYTES, HEAD_FIELDS};
 
 /// Why a head was refused. The text names the rule, never the peer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,10 +75,14 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Takes the head off the buffer and indexes the fields that httparse found in it. Refuses what httparse lets pass.
-    pub fn new(bytes: Bytes, headers: &[httparse::Header<'_>]) -> Self {
-        let spans = headers.iter().map(|h| (Span::of(&bytes, h.name.as_bytes()), Span::of(&bytes, h.value))).collect();
+    /// Takes the bytes of the head, and where in them the fields are.
+    pub fn new(bytes: Bytes, spans: Vec<(Span, Span)>) -> Self {
         Self { bytes, spans }
+    }
+
+    /// Where the fields lie that httparse found in `bytes`.
+    pub fn spans(bytes: &[u8], headers: &[httparse::Header<'_>]) -> Vec<(Span, Span)> {
+        headers.iter().map(|h| (Span::of(bytes, h.name.as_bytes()), Span::of(bytes, h.value))).collect()
     }
 
     pub fn bytes(&self) -> &Bytes {
@@ -149,7 +153,12 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// Takes a whole head of `length` bytes off the front.
 pub fn take(buf: &mut BytesMut, length: usize) -> Bytes {
-    buf.split_to(length).freeze()
+    if length > HEAD_COPIED_BYTES {
+        return buf.split_to(length).freeze();
+    }
+    let head = Bytes::copy_from_slice(&buf[..length]);
+    buf.advance(length);
+    head
 }
 
 /// What httparse's refusal means for us.
