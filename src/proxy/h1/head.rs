@@ -28,18 +28,21 @@ pub struct HeadScan {
 impl HeadScan {
     /// Takes all that was read so far; gives the length of the head with its empty line, or None if more is needed.
     pub fn scan(&mut self, buf: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
-        for i in self.seen..buf.len() {
+        // The last byte again: a CR is judged by what follows it.
+        let from = self.seen.saturating_sub(1);
+        for at in memchr::memchr3_iter(b'\r', b'\n', 0, &buf[from..]) {
+            let i = from + at;
             let before = i.checked_sub(1).map(|b| buf[b]);
-            match (before, buf[i]) {
-                (Some(b'\r'), b'\n') if i >= 3 && buf[i - 2] == b'\n' => {
+            match (before, buf[i], buf.get(i + 1)) {
+                (None, b'\r', _) => return Err(HeadError::Malformed("an empty first line")),
+                (_, b'\r', Some(b'\n') | None) => {}
+                (_, b'\r', Some(_)) => return Err(HeadError::Malformed("bare CR")),
+                (Some(b'\r'), b'\n', _) if i >= 3 && buf[i - 2] == b'\n' => {
                     return if i < limit { Ok(Some(i + 1)) } else { Err(HeadError::TooLarge) };
                 }
-                (Some(b'\r'), b'\n') => {}
-                (_, b'\n') => return Err(HeadError::Malformed("bare LF")),
-                (Some(b'\r'), _) => return Err(HeadError::Malformed("bare CR")),
-                (None, b'\r') => return Err(HeadError::Malformed("an empty first line")),
-                (_, 0) => return Err(HeadError::Malformed("NUL")),
-                _ => {}
+                (Some(b'\r'), b'\n', _) => {}
+                (_, b'\n', _) => return Err(HeadError::Malformed("bare LF")),
+                _ => return Err(HeadError::Malformed("NUL")),
             }
         }
         self.seen = buf.len();
