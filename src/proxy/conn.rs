@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -178,9 +179,9 @@ async fn in_time<T>(limit: Duration, action: impl Future<Output = io::Result<T>>
 }
 
 /// Requests and answers are small, so they are not held back (TCP_NODELAY), and a peer that vanished is noticed (keep-alive).
-pub fn tune(stream: &TcpStream) {
+pub fn tune(stream: &impl AsFd) {
     // Both only make things better; a socket that refuses them still works.
-    let _ = stream.set_nodelay(true);
+    let _ = setsockopt(stream, sockopt::TcpNoDelay, &true);
     let _ = setsockopt(stream, sockopt::KeepAlive, &true);
     let _ = setsockopt(stream, sockopt::TcpKeepIdle, &60);
 }
@@ -193,7 +194,6 @@ fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
 }
 
 fn split(stream: TcpStream) -> (Reader, Writer) {
-    tune(&stream);
     let (read, write) = stream.into_split();
     halves(ReadHalf::Plain(read), WriteHalf::Plain(write))
 }
@@ -216,17 +216,10 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
-impl Ends {
-    pub fn of(stream: &TcpStream) -> io::Result<Self> {
-        Ok(Self { peer: stream.peer_addr()?, local: stream.local_addr()? })
-    }
-}
-
 impl Client {
-    pub fn plain(stream: TcpStream) -> io::Result<Self> {
-        let Ends { peer, local } = Ends::of(&stream)?;
+    pub fn plain(stream: TcpStream, Ends { peer, local }: Ends) -> Self {
         let (reader, writer) = split(stream);
-        Ok(Self { reader, writer, peer, local, secure: None })
+        Self { reader, writer, peer, local, secure: None }
     }
 
     pub fn tls(io: TlsIo, Ends { peer, local }: Ends, secure: Rc<Secure>) -> Self {
@@ -270,6 +263,7 @@ pub struct Upstream {
 impl Upstream {
     pub fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
+        tune(&stream);
         let (reader, writer) = split(TcpStream::from_std(stream)?);
         Ok(Self { reader, writer })
     }

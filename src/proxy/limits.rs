@@ -19,6 +19,8 @@ pub const INTERIM_ANSWERS: u32 = 16;
 pub const HANDSHAKE_TIME: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(10) };
 /// The records up to the end of a ClientHello. With keys against quantum computers it has some 2 KiB; rustls itself takes no more than this.
 pub const HELLO_BYTES: usize = 64 * 1024;
+/// What most clients need for it.
+pub const HELLO_USUAL_BYTES: usize = 2 * 1024;
 /// An instance that takes nothing, and a client that does not take a page of ours.
 pub const STALL_TIME: Duration = Duration::from_secs(60);
 /// From the last byte of the request to the head of the answer. Above the usual long poll (30 to 60 s).

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio_rustls::rustls::ServerConfig;
-
 use super::target::{Claim, Target};
-use super::tls::{self, certs::Certs};
+use super::tls::{self, certs::Certs, config::Servers};
 use crate::base::cidr::Cidr;
 use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::limits::Limits;
@@ -26,13 +24,13 @@ pub struct Table {
     pub targets: BTreeMap<InstanceId, Arc<Target>>,
     pub certs: Arc<Certs>,
     /// For new TLS connections; shows `certs`.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Servers,
 }
 
 impl Default for Table {
     fn default() -> Self {
         let certs: Arc<Certs> = Arc::default();
-        let tls = tls::config::server(Arc::clone(&certs) as _);
+        let tls = tls::config::servers(Arc::clone(&certs) as _);
         let (routes, targets) = (HashMap::new(), BTreeMap::new());
         Self { version: None, commit_header: false, trusted: Vec::new(), limits: Limits::default(), routes, targets, certs, tls }
     }
@@ -108,7 +106,7 @@ impl Table {
             return Err(BadSnapshot::Limits);
         }
         let certs = Arc::new(Certs::build(front, &before.certs));
-        let tls = tls::config::server(Arc::clone(&certs) as _);
+        let tls = tls::config::servers(Arc::clone(&certs) as _);
         Ok(Self {
             version: Some(snapshot.version),
             commit_header: snapshot.commit_header,
