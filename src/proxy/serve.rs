@@ -1,6 +1,8 @@
 //! One client connection: requests one after another, each through the phases of `mod.rs`.
 
 use std::cell::Cell;
+use std::future::pending;
+use std::pin::{Pin, pin};
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -22,8 +24,14 @@ use crate::names::Hostname;
 
 /// Serves the connection until one side is done with it.
 pub async fn connection(worker: &Worker, mut client: Client) {
+    let mut stages = worker.shared.stage.subscribe();
+    // Made once: it moves on only while a request is waited for.
+    let mut last_call = pin!(async {
+        reached(&mut stages, Stage::Closing).await;
+        sleep(LAST_CALL).await;
+    });
     loop {
-        let after = match next_request(worker, &mut client).await {
+        let after = match next_request(worker, &mut client, last_call.as_mut()).await {
             Ok(Some(request)) => exchange(worker, &mut client, &request).await,
             Ok(None) => return,
             Err(error) => refuse(worker, &mut client, error).await,
@@ -39,7 +47,7 @@ pub async fn connection(worker: &Worker, mut client: Client) {
 
 /// Serves one request that is a stream of its own: its head is there already.
 pub async fn stream(worker: &Worker, mut client: Client) {
-    let after = match next_request(worker, &mut client).await {
+    let after = match next_request(worker, &mut client, pin!(pending())).await {
         Ok(Some(request)) => exchange(worker, &mut client, &request).await,
         Ok(None) => None,
         Err(error) => refuse(worker, &mut client, error).await,
@@ -49,18 +57,17 @@ pub async fn stream(worker: &Worker, mut client: Client) {
     }
 }
 
-/// Phase 1 and 2: waits for a request, reads its head, judges it. None: the connection is over.
-async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Request>, ProxyError> {
+/// Phase 1 and 2: waits for a request, reads its head, judges it. None: the connection is over, at the latest at the `last_call`.
+async fn next_request(
+    worker: &Worker,
+    client: &mut Client,
+    last_call: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Request>, ProxyError> {
     // Asked for each request, so that a connection of old keeps to new limits too.
     let limits = worker.limits();
     client.writer.stall = limits.stall_time();
     let reader = &mut client.reader;
     if reader.buf.is_empty() {
-        let mut stages = worker.shared.stage.subscribe();
-        let last_call = async {
-            reached(&mut stages, Stage::Closing).await;
-            sleep(LAST_CALL).await;
-        };
         let first = tokio::select! {
             biased;
             first = timeout(limits.idle_time(), reader.fill()) => first,
@@ -150,9 +157,7 @@ pub enum Admitted {
 
 /// Phase 3: route and claim; waits while the route holds.
 pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
-    // Subscribed before the first look, so that no snapshot is missed in between.
-    let mut news = worker.shared.news.subscribe();
-    let mut stages = worker.shared.stage.subscribe();
+    let mut subscribed = None;
     let no_progress = Cell::new(0);
     let mut held = None;
     loop {
@@ -175,11 +180,16 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
             Placement::Maintenance(hold) => (hold, ProxyError::Maintenance),
         };
         let begun = *held.get_or_insert_with(Instant::now);
+        let Some((news, stages)) = &mut subscribed else {
+            // Few wait. Looked at again after this, so that no snapshot is missed in between.
+            subscribed = Some((worker.shared.news.subscribe(), worker.shared.stage.subscribe()));
+            continue;
+        };
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
             () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),
             () = gone(&mut client.reader, &no_progress) => Err(ProxyError::ClientGone),
-            () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
+            () = reached(stages, Stage::Closing) => Err(ProxyError::NoInstance),
         };
         record.held.set(begun.elapsed());
         waited?;
