@@ -8,7 +8,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockaddrStorage, bind, 
 use super::*;
 
 use crate::handover::fds;
-use crate::wire::dialer::ListeningPort;
+use crate::wire::dialer::{DialClient, ListeningPort};
 
 mod world;
 

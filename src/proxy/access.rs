@@ -1,43 +1,65 @@
 //! What is remembered of a request while it runs, and the line it becomes: queued for the daemon, never waited for.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::error::ProxyError;
 use super::forwarded::Origin;
 use super::h1::request::Request;
-use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE, ACCESS_SLOW};
+use super::limits::{ACCESS_PATH_BYTES, ACCESS_QUEUE, ACCESS_QUEUE_BYTES, ACCESS_SLOW};
 use super::routes::Route;
 use super::rules::{self, Asked};
 use crate::base::clock::UnixMillis;
 use crate::names::{Hostname, InstanceId};
-use crate::wire::proxy::{AccessLine, WHOLE};
+use crate::wire::proxy::{AccessFrame, AccessLine, WHOLE};
 
-/// The queue between workers and the control connection.
+/// The lines between workers and the control connection.
 pub struct Queue {
-    lines: mpsc::Sender<AccessLine>,
-    out: Mutex<Option<mpsc::Receiver<AccessLine>>>,
+    waiting: Mutex<AccessFrame>,
+    some: Notify,
     lost: AtomicU64,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        let (lines, out) = mpsc::channel(ACCESS_QUEUE);
-        Self { lines, out: Mutex::new(Some(out)), lost: AtomicU64::new(0) }
+        Self { waiting: Mutex::new(AccessFrame::default()), some: Notify::new(), lost: AtomicU64::new(0) }
     }
 }
 
 impl Queue {
-    /// Never blocks: without room the line is counted as lost.
-    pub fn push(&self, line: AccessLine) {
-        if self.lines.try_send(line).is_err() {
-            self.lose(1);
+    /// Never waits for the daemon: without room the line is counted as lost.
+    pub fn push(&self, line: &AccessLine<'_>) {
+        thread_local! {
+            static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            // Written before the lock is taken, which is held for the time of a copy only.
+            let added = serde_json::to_writer(&mut *text, line).is_ok() && self.add(text);
+            if !added {
+                self.lose(1);
+            }
+        });
+    }
+
+    fn add(&self, line: &[u8]) -> bool {
+        let Ok(mut waiting) = self.waiting.lock() else { return false };
+        if waiting.lines >= ACCESS_QUEUE || waiting.size() >= ACCESS_QUEUE_BYTES {
+            return false;
+        }
+        waiting.push(line);
+        let first = waiting.lines == 1;
+        drop(waiting);
+        if first {
+            self.some.notify_one();
+        }
+        true
     }
 
     pub fn lose(&self, lines: u64) {
@@ -48,10 +70,31 @@ impl Queue {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// The reading end, once.
-    pub fn take_out(&self) -> Option<mpsc::Receiver<AccessLine>> {
-        self.out.lock().map_or(None, |mut out| out.take())
+    /// All that wait, if any do.
+    pub fn take(&self) -> Option<AccessFrame> {
+        let mut waiting = self.waiting.lock().ok()?;
+        (waiting.lines > 0).then(|| std::mem::take(&mut *waiting))
     }
+
+    /// [`Queue::take`] as soon as there are some. For one task only. Cancel-safe: yes.
+    pub async fn next(&self) -> AccessFrame {
+        loop {
+            if let Some(lines) = self.take() {
+                return lines;
+            }
+            self.some.notified().await;
+        }
+    }
+}
+
+/// Whose story it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    Request(&'a Request),
+    /// A connection that went to the instance of this host as it was.
+    Passed(&'a Hostname),
+    /// What was no request.
+    Nothing,
 }
 
 /// One request's story. Cells, because upload and answer move at the same time on one thread.
@@ -61,8 +104,6 @@ pub struct Record {
     pub started: Instant,
     pub client: IpAddr,
     pub id: String,
-    /// The host of a connection that goes to the instance as it is.
-    pub passed: Option<String>,
     pub asked: Asked,
     /// As it was looked up last.
     pub route: RefCell<Option<Arc<Route>>>,
@@ -83,7 +124,6 @@ impl Record {
             started: Instant::now(),
             client: origin.client,
             id,
-            passed: None,
             asked: request.map(|r| Asked::of(r, &origin)).unwrap_or_default(),
             route: RefCell::default(),
             target: Cell::default(),
@@ -97,10 +137,10 @@ impl Record {
     }
 
     /// A connection that goes to the instance as it is.
-    pub fn passed(client: IpAddr, id: String, host: &Hostname) -> Self {
+    pub fn passed(client: IpAddr, id: String) -> Self {
         let origin = Origin { client: client.to_canonical(), trusted: false, https: true };
         let asked = Asked { https: true, passed: true, ..Asked::default() };
-        Self { passed: Some(host.as_str().to_owned()), asked, ..Self::new(origin, id, None) }
+        Self { asked, ..Self::new(origin, id, None) }
     }
 
     /// The head of an answer is about to be written.
@@ -151,31 +191,39 @@ impl Record {
         }
     }
 
-    /// `request` is None where its head was not understood, and for what is passed through.
-    pub fn into_line(self, request: Option<&Request>, error: Option<&ProxyError>, sample_ppm: u32) -> AccessLine {
-        let tls = if self.passed.is_some() { "TLS" } else { "" };
-        let path = request.map(|r| &r.target()[..r.target().len().min(ACCESS_PATH_BYTES)]).unwrap_or_default();
-        let host = request.map(|r| r.host.raw.chars().take(255).collect());
-        AccessLine {
+    /// Gives the line of the request, which has ended, to `queue`; `sample_ppm` is its [`Record::share`].
+    pub fn tell(&self, queue: &Queue, of: Subject<'_>, error: Option<&ProxyError>, sample_ppm: u32) {
+        let route = self.route.borrow();
+        let (method, path, host) = match of {
+            Subject::Request(r) => (r.method(), &r.target()[..r.target().len().min(ACCESS_PATH_BYTES)], r.host.raw.as_str()),
+            Subject::Passed(host) => ("TLS", &b""[..], host.as_str()),
+            Subject::Nothing => ("", &b""[..], ""),
+        };
+        queue.push(&AccessLine {
             at: self.at,
-            app: self.route.borrow().as_ref().map(|route| route.app.clone()),
+            app: route.as_ref().map(|route| Cow::Borrowed(&route.app)),
             target: self.target.get(),
-            method: request.map_or_else(|| tls.to_owned(), |r| r.method().chars().take(32).collect()),
-            path: String::from_utf8_lossy(path).into_owned(),
-            host: host.or(self.passed).unwrap_or_default(),
+            method: begin(method, 32),
+            path: String::from_utf8_lossy(path),
+            host: begin(host, 255),
             status: self.status.get(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             micros_total: micros(self.started.elapsed()),
             micros_first_byte: self.first_byte.get().map(micros),
             client: self.client,
-            request_id: self.id,
+            request_id: Cow::Borrowed(&self.id),
             held_ms: micros(self.held.get()) / 1000,
             retries: self.retries.get(),
-            error: error.map(ToString::to_string),
+            error: error.map(|error| Cow::Owned(error.to_string())),
             sample_ppm,
-        }
+        });
     }
+}
+
+/// At most so many characters; both the method and the host are ASCII.
+fn begin(text: &str, most: usize) -> Cow<'_, str> {
+    Cow::Borrowed(text.get(..most).unwrap_or(text))
 }
 
 pub fn micros(time: Duration) -> u64 {

@@ -119,7 +119,7 @@ impl Answer<'_> {
 
     async fn body(&self, length: Length, framing: Framing, from: &mut Reader, to: &mut Writer) -> Result<(), ProxyError> {
         let mut body = Decoder::new(length);
-        let stream_at = Instant::now() + STREAM_AFTER;
+        let mut stream_at = None;
         loop {
             let moved = body.transfer(&mut from.buf, &mut to.out, framing).map_err(ProxyError::AnswerBroke)?;
             self.record.bytes_out.set(self.record.bytes_out.get() + moved);
@@ -127,6 +127,7 @@ impl Answer<'_> {
             if body.is_done() {
                 return Ok(());
             }
+            let stream_at = *stream_at.get_or_insert_with(|| Instant::now() + STREAM_AFTER);
             let filled = if self.claim.is_stream() { Ok(from.fill().await) } else { timeout_at(stream_at, from.fill()).await };
             match filled {
                 Err(_) => self.claim.mark_stream(),

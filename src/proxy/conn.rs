@@ -1,20 +1,26 @@
 //! A connection as two halves with their buffers, so that both directions can move at the same time. What a client speaks (plain TCP, TLS,
 //! one stream of HTTP/2) is known here and nowhere after: all of them give and take the bytes of HTTP/1.1.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
+use tokio_util::io::poll_read_buf;
 
 use super::h2::stream::{Incoming, Outgoing};
 use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME};
+use super::spare;
 use super::tls::{Secure, TlsIo};
 
 #[derive(Debug)]
@@ -45,10 +51,19 @@ pub struct Reader {
 impl Reader {
     /// Reads once; 0 means that the peer ended its side. Cancel-safe: yes, nothing read is lost.
     pub async fn fill(&mut self) -> io::Result<usize> {
+        if self.room == READ_BYTES {
+            spare::give(&mut self.buf);
+        }
         let n = match &mut self.half {
             ReadHalf::Plain(half) => {
-                self.buf.reserve(self.room);
-                let n = half.read_buf(&mut self.buf).await?;
+                let (room, buf) = (self.room, &mut self.buf);
+                let n = poll_fn(|cx| {
+                    // Memory for it only when there is something to read.
+                    ready!(AsRef::<TcpStream>::as_ref(half).poll_read_ready(cx))?;
+                    spare::make_room(buf, room);
+                    poll_read_buf(Pin::new(&mut *half), cx, buf)
+                })
+                .await?;
                 // Who fills the room has more to send: fewer and larger reads, and writes, for a long body.
                 if n >= self.room {
                     self.room = (self.room * 2).min(MOST_READ_BYTES);
@@ -76,9 +91,7 @@ impl Reader {
 
     /// Gives an empty buffer's memory back before a long wait.
     pub fn slim(&mut self) {
-        if self.buf.is_empty() {
-            self.buf = BytesMut::new();
-        }
+        spare::give(&mut self.buf);
         self.room = READ_BYTES;
     }
 
@@ -117,14 +130,14 @@ impl Writer {
                     WriteHalf::Stream(outgoing) => outgoing.write(&mut self.out).await,
                 }
             };
-            let n = timeout(self.stall, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let n = in_time(self.stall, writing).await?;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.written += n as u64;
         }
         if let WriteHalf::Tls(io) = &mut self.half {
-            timeout(STALL_TIME, io.flush()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            in_time(STALL_TIME, io.flush()).await?;
         }
         Ok(())
     }
@@ -156,10 +169,19 @@ impl Writer {
     }
 }
 
+/// [`timeout`] for what mostly need not wait: then there is no clock and no timer. Cancel-safe: as `action` is.
+async fn in_time<T>(limit: Duration, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut action = pin!(action);
+    match poll_fn(|cx| Poll::Ready(action.as_mut().poll(cx))).await {
+        Poll::Ready(done) => done,
+        Poll::Pending => timeout(limit, action).await.map_err(|_| io::ErrorKind::TimedOut)?,
+    }
+}
+
 /// Requests and answers are small, so they are not held back (TCP_NODELAY), and a peer that vanished is noticed (keep-alive).
-pub fn tune(stream: &TcpStream) {
+pub fn tune(stream: &impl AsFd) {
     // Both only make things better; a socket that refuses them still works.
-    let _ = stream.set_nodelay(true);
+    let _ = setsockopt(stream, sockopt::TcpNoDelay, &true);
     let _ = setsockopt(stream, sockopt::KeepAlive, &true);
     let _ = setsockopt(stream, sockopt::TcpKeepIdle, &60);
 }
@@ -172,7 +194,6 @@ fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
 }
 
 fn split(stream: TcpStream) -> (Reader, Writer) {
-    tune(&stream);
     let (read, write) = stream.into_split();
     halves(ReadHalf::Plain(read), WriteHalf::Plain(write))
 }
@@ -195,17 +216,10 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
-impl Ends {
-    pub fn of(stream: &TcpStream) -> io::Result<Self> {
-        Ok(Self { peer: stream.peer_addr()?, local: stream.local_addr()? })
-    }
-}
-
 impl Client {
-    pub fn plain(stream: TcpStream) -> io::Result<Self> {
-        let Ends { peer, local } = Ends::of(&stream)?;
+    pub fn plain(stream: TcpStream, Ends { peer, local }: Ends) -> Self {
         let (reader, writer) = split(stream);
-        Ok(Self { reader, writer, peer, local, secure: None })
+        Self { reader, writer, peer, local, secure: None }
     }
 
     pub fn tls(io: TlsIo, Ends { peer, local }: Ends, secure: Rc<Secure>) -> Self {
@@ -249,6 +263,7 @@ pub struct Upstream {
 impl Upstream {
     pub fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
+        tune(&stream);
         let (reader, writer) = split(TcpStream::from_std(stream)?);
         Ok(Self { reader, writer })
     }

@@ -6,20 +6,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
+use super::access::Queue;
 use super::drains::Drains;
-use super::limits::{ACCESS_BATCH, ACCESS_PAUSE, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME, METRICS_EVERY};
+use super::limits::{ACCESS_PAUSE, COUNTS_EVERY, FOLLOWED_TIME, LAST_WORDS_TIME, METRICS_EVERY};
 use super::report::Report;
 use super::routes::Table;
 use super::worker::{Shared, Stage, reached};
 use crate::base::backoff::Backoff;
 use crate::wire::frame;
 use crate::wire::metrics::Metrics;
-use crate::wire::proxy::{AccessLine, Asked, FromProxy, MAX_FRAME, Snapshot, ToProxy, VERSION, asked};
+use crate::wire::proxy::{AccessFrame, Asked, FromProxy, MAX_FRAME, Snapshot, ToProxy, VERSION, asked};
 
 /// Puts the active snapshot where a successor of a crashed process finds it.
 pub type Keep = Box<dyn Fn(&[u8]) + Send + Sync>;
@@ -43,15 +45,13 @@ pub struct Control {
     unreadable: Option<(u64, String)>,
     drains: Drains,
     report: Report,
-    access: mpsc::Receiver<AccessLine>,
 }
 
 impl Control {
     pub fn new(shared: Arc<Shared>, socket: PathBuf, listening: (Vec<SocketAddr>, Vec<SocketAddr>), keep: Keep) -> Self {
-        let access = shared.access.take_out().expect("one control per process");
         let generation = format!("{:016x}", getrandom::u64().unwrap_or_default());
         let (drains, report) = (Drains::default(), Report::default());
-        Self { shared, socket, generation, listening, keep, prepared: None, unreadable: None, drains, report, access }
+        Self { shared, socket, generation, listening, keep, prepared: None, unreadable: None, drains, report }
     }
 
     /// Serves the snapshot that an earlier process of ours left; a bad one is logged and dropped. To be called inside the runtime.
@@ -111,7 +111,6 @@ impl Control {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut metrics_tick = interval(METRICS_EVERY);
         metrics_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lines = Vec::new();
         let mut lines_at = Instant::now();
         let mut stages = self.shared.stage.subscribe();
         loop {
@@ -125,9 +124,9 @@ impl Control {
                 _ = tick.tick() => self.report_counts(&mut write).await?,
                 _ = metrics_tick.tick() => self.report_metrics(&mut write).await?,
                 // They gather meanwhile: to wake this thread for each would cost more than the answer that it tells of.
-                _ = next_lines(&mut self.access, &mut lines, lines_at) => {
+                lines = next_lines(&self.shared.access, lines_at) => {
                     lines_at = Instant::now() + ACCESS_PAUSE;
-                    self.report_access(&mut lines, &mut write).await?;
+                    self.report_access(lines, &mut write).await?;
                 }
             }
         }
@@ -135,12 +134,8 @@ impl Control {
 
     /// What is left to say when all requests have ended.
     async fn last_words(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
-        let mut lines = Vec::new();
-        while let Ok(line) = self.access.try_recv() {
-            lines.push(line);
-        }
-        if !lines.is_empty() {
-            self.report_access(&mut lines, to).await?;
+        if let Some(lines) = self.shared.access.take() {
+            self.report_access(lines, to).await?;
         }
         self.report_counts(to).await?;
         self.report_metrics(to).await?;
@@ -262,22 +257,22 @@ impl Control {
         Ok(())
     }
 
-    async fn report_access(&mut self, lines: &mut Vec<AccessLine>, to: &mut OwnedWriteHalf) -> io::Result<()> {
-        let batch = std::mem::take(lines);
-        let count = batch.len() as u64;
-        let written = frame::write(to, &FromProxy::Access { lines: batch, lost: self.shared.access.lost() }).await;
+    async fn report_access(&self, lines: AccessFrame, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let access = &self.shared.access;
+        let count = lines.lines;
+        let written = to.write_all(&lines.end(access.lost())?).await;
         if written.is_err() {
             // They may have arrived; counting them as lost is the honest side.
-            self.shared.access.lose(count);
+            access.lose(count);
         }
         written
     }
 }
 
-/// What there is at `at`, or the first line after it. Cancel-safe: yes.
-async fn next_lines(from: &mut mpsc::Receiver<AccessLine>, to: &mut Vec<AccessLine>, at: Instant) -> usize {
+/// What there is at `at`, or the first lines after it. Cancel-safe: yes.
+async fn next_lines(from: &Queue, at: Instant) -> AccessFrame {
     sleep_until(at).await;
-    from.recv_many(to, ACCESS_BATCH).await
+    from.next().await
 }
 
 async fn read_asks(mut from: OwnedReadHalf, to: mpsc::Sender<io::Result<Asked>>) {

@@ -50,7 +50,7 @@ impl Forward<'_> {
         let mut body = Decoder::new(length_of(self.request));
         let mut tried = Vec::new();
         let mut fresh = false;
-        let give_up = Instant::now() + DIAL_TOTAL;
+        let mut give_up = None;
         let mut hold = None;
         // Nothing was sent to anybody so far: such a request may wait for a restart. One that may have killed its instance must not meet the next.
         let mut unsent_so_far = true;
@@ -58,6 +58,9 @@ impl Forward<'_> {
             self.record.target.set(Some(claim.target().id()));
             let pooled = if fresh { None } else { self.worker.pool.take(claim.target(), self.request.is_repeatable()) };
             let reused = pooled.is_some();
+            if !reused {
+                give_up.get_or_insert_with(|| Instant::now() + DIAL_TOTAL);
+            }
             let error = match self.attempt(&claim, pooled, &mut body).await {
                 Ok(after) => return Ok(after),
                 Err(error) => error,
@@ -71,7 +74,9 @@ impl Forward<'_> {
                 }
                 ProxyError::Dial(failed) => {
                     tried.push(claim.target().id());
-                    let may = tried.len() < DIAL_TARGETS && Instant::now() < give_up && failed.kind != DialKind::Other;
+                    let may = tried.len() < DIAL_TARGETS
+                        && give_up.is_none_or(|end| Instant::now() < end)
+                        && failed.kind != DialKind::Other;
                     match self.worker.shared.place(self.host, &tried, self.record) {
                         Placement::Forward { claim: next, .. } if may => claim = next,
                         _ if !unsent_so_far => return Err(self.failed(claim.target(), false, ProxyError::Dial(failed))),

@@ -6,8 +6,9 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
+use super::decimal::{put_address, put_decimal};
 use super::h1::head::Fields;
 use super::h1::host::Host;
 use crate::base::cidr::Cidr;
@@ -62,11 +63,15 @@ pub fn write(out: &mut BytesMut, fields: &Fields, here: &Here<'_>) {
     let ours = Element { address: peer, host: here.host, tls: here.tls };
     let own_proto = if here.tls { "https" } else { "http" };
     if !here.trusted {
-        field(out, "X-Forwarded-For", format_args!("{peer}"));
-        field(out, "X-Forwarded-Proto", format_args!("{own_proto}"));
-        field(out, "X-Forwarded-Host", format_args!("{}", here.host));
-        field(out, "X-Forwarded-Port", format_args!("{}", here.port));
-        field(out, "Forwarded", format_args!("{ours}"));
+        out.put_slice(b"X-Forwarded-For: ");
+        put_address(out, peer);
+        for text in ["\r\nX-Forwarded-Proto: ", own_proto, "\r\nX-Forwarded-Host: ", here.host, "\r\nX-Forwarded-Port: "] {
+            out.put_slice(text.as_bytes());
+        }
+        put_decimal(out, u64::from(here.port));
+        out.put_slice(b"\r\nForwarded: ");
+        ours.write(out);
+        out.put_slice(b"\r\n");
         return;
     }
     let (addresses, elements) = chains(fields);
@@ -82,7 +87,10 @@ pub fn write(out: &mut BytesMut, fields: &Fields, here: &Here<'_>) {
         in_host.unwrap_or(if is_secure(said) { 443 } else { 80 })
     });
     field(out, "X-Forwarded-Port", format_args!("{}", port.or(implied).unwrap_or(here.port)));
-    field(out, "Forwarded", format_args!("{elements}{ours}"));
+    out.put_slice(b"Forwarded: ");
+    out.put_slice(elements.as_bytes());
+    ours.write(out);
+    out.put_slice(b"\r\n");
 }
 
 /// The way here as a trusted proxy tells it, in both spellings, each ending with `, ` unless it is empty.
@@ -157,17 +165,24 @@ struct Element<'a> {
     tls: bool,
 }
 
-impl fmt::Display for Element<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "for={}", Node(self.address))?;
+impl Element<'_> {
+    fn write(&self, out: &mut BytesMut) {
+        out.put_slice(b"for=");
+        match self.address {
+            IpAddr::V4(_) => put_address(out, self.address),
+            IpAddr::V6(_) => {
+                out.put_slice(b"\"[");
+                put_address(out, self.address);
+                out.put_slice(b"]\"");
+            }
+        }
         // What Host::parse lets pass has no quote and no backslash; what is no token stands in quotes (RFC 7239 §4).
         let token = self.host.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~!$&'*+".contains(&c));
-        match (self.host, token) {
-            ("", _) => {}
-            (host, true) => write!(f, ";host={host}")?,
-            (host, false) => write!(f, ";host=\"{host}\"")?,
+        let around = if token { "" } else { "\"" };
+        if !self.host.is_empty() {
+            [";host=", around, self.host, around].iter().for_each(|text| out.put_slice(text.as_bytes()));
         }
-        write!(f, ";proto={}", if self.tls { "https" } else { "http" })
+        out.put_slice(if self.tls { b";proto=https" } else { b";proto=http" });
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
 
+use super::decimal::put_decimal;
 use super::forwarded::{self, Here};
 use super::h1::body::{Framing, Length};
 use super::h1::head::{Declared, Fields};
@@ -63,7 +64,7 @@ pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'
     }
     match request.body {
         Declared::Nothing => {}
-        Declared::Length(n) => field(out, "Content-Length", n.to_string().as_bytes()),
+        Declared::Length(n) => number(out, "Content-Length", n),
         Declared::Chunked => field(out, "Transfer-Encoding", b"chunked"),
     }
     if request.expects_continue {
@@ -79,7 +80,7 @@ pub fn write_request(out: &mut BytesMut, request: &Request, about: &Provenance<'
     let Provenance { client: peer, port, trusted, https: tls, .. } = *about;
     forwarded::write(out, &request.fields, &Here { peer, port, tls, host: &request.host.raw, trusted });
     field(out, "X-Request-ID", about.id.as_bytes());
-    field(out, "X-Request-Start", about.at.0.to_string().as_bytes());
+    number(out, "X-Request-Start", about.at.0.unsigned_abs());
     out.put_slice(b"\r\n");
 }
 
@@ -122,7 +123,7 @@ pub fn write_answer(out: &mut BytesMut, request: &Request, response: &Response, 
     }
     match response.declared {
         // 204 must not have one (RFC 9110 §8.6); to HEAD and in 304 it tells the length that a GET would have.
-        Declared::Length(n) if response.status != 204 => field(out, "Content-Length", n.to_string().as_bytes()),
+        Declared::Length(n) if response.status != 204 => number(out, "Content-Length", n),
         _ if ending.framing == Framing::Chunked => field(out, "Transfer-Encoding", b"chunked"),
         _ => {}
     }
@@ -177,7 +178,7 @@ pub fn given_id(request: &Request) -> Option<&str> {
 
 fn status_line(out: &mut BytesMut, response: &Response) {
     out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(response.status.to_string().as_bytes());
+    put_decimal(out, u64::from(response.status));
     out.put_slice(b" ");
     out.put_slice(response.reason());
     out.put_slice(b"\r\n");
@@ -185,6 +186,13 @@ fn status_line(out: &mut BytesMut, response: &Response) {
 
 fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
     raw_field(out, name.as_bytes(), value);
+}
+
+fn number(out: &mut BytesMut, name: &str, value: u64) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    put_decimal(out, value);
+    out.put_slice(b"\r\n");
 }
 
 fn raw_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {

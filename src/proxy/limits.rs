@@ -19,6 +19,8 @@ pub const INTERIM_ANSWERS: u32 = 16;
 pub const HANDSHAKE_TIME: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(10) };
 /// The records up to the end of a ClientHello. With keys against quantum computers it has some 2 KiB; rustls itself takes no more than this.
 pub const HELLO_BYTES: usize = 64 * 1024;
+/// What most clients need for it.
+pub const HELLO_USUAL_BYTES: usize = 2 * 1024;
 /// An instance that takes nothing, and a client that does not take a page of ours.
 pub const STALL_TIME: Duration = Duration::from_secs(60);
 /// From the last byte of the request to the head of the answer. Above the usual long poll (30 to 60 s).
@@ -94,13 +96,17 @@ pub const H2_GOODBYE_TIME: Duration = Duration::from_secs(1);
 pub const READ_AHEAD_BYTES: usize = 16 * 1024;
 /// Room for one read.
 pub const READ_BYTES: usize = 16 * 1024;
+/// Empty buffers of that size that a worker keeps at hand.
+pub const SPARE_BUFFERS: usize = 32;
+/// A head up to this length is copied out of the buffer that it was read into, which is free at once.
+pub const HEAD_COPIED_BYTES: usize = 4 * 1024;
 /// For one of a long body.
 pub const MOST_READ_BYTES: usize = 128 * 1024;
 /// Access lines that wait for the daemon; the next ones are counted as lost.
-pub const ACCESS_QUEUE: usize = 16 * 1024;
-/// Access lines in one message.
-pub const ACCESS_BATCH: usize = 4096;
-/// Between two messages with access lines: 160,000 requests a second still fit into one.
+pub const ACCESS_QUEUE: u64 = 16 * 1024;
+/// And their bytes: long paths are cut, but add up.
+pub const ACCESS_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Between two messages with access lines.
 pub const ACCESS_PAUSE: Duration = Duration::from_millis(25);
 /// An answer whose first byte took so long has an access line where only what went wrong has one.
 pub const ACCESS_SLOW: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! Accepting: one acceptor gives each connection to the worker with the fewest; every worker is one thread with its own runtime.
+//! Accepting: the first worker accepts, and gives each connection to the worker with the fewest; every worker is one thread with its own
+//! runtime. So on a host with one worker nothing changes threads.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -8,13 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::Stop;
-use super::conn::Client;
+use super::conn::{Client, Ends, tune};
 use super::dial::DialMaker;
 use super::doors::{Full, Ticket};
 use super::limits::{CLOSE_TIME, SHUTDOWN_TIME};
@@ -33,14 +33,38 @@ pub enum Kind {
 /// A connection that was accepted.
 struct Arrival {
     stream: TcpStream,
+    peer: SocketAddr,
     kind: Kind,
-    ticket: Ticket,
+    guest: Guest,
+}
+
+/// What a worker is given to do.
+enum Work {
+    Serve(Arrival),
+    Accept(Acceptor),
+}
+
+/// A listening socket, and who its connections are for.
+struct Acceptor {
+    listener: TcpListener,
+    kind: Kind,
+    places: Arc<[Place]>,
+    /// True: no more connections.
+    over: watch::Receiver<bool>,
+    /// Dropped when the socket is closed and all that it brought was given away.
+    _ended: mpsc::Sender<()>,
 }
 
 /// A worker as the acceptor sees it.
-pub struct Seat {
-    inbox: mpsc::UnboundedSender<Arrival>,
+#[derive(Clone)]
+struct Place {
+    inbox: mpsc::UnboundedSender<Work>,
     open: Arc<AtomicUsize>,
+}
+
+/// A worker as the process sees it.
+pub struct Seat {
+    place: Place,
     thread: JoinHandle<()>,
 }
 
@@ -48,12 +72,11 @@ pub struct Seat {
 pub fn seat_workers(count: usize, shared: &Arc<Shared>, dial: &DialMaker) -> io::Result<Vec<Seat>> {
     (0..count)
         .map(|n| {
-            let (inbox, connections) = mpsc::unbounded_channel();
-            let open = Arc::new(AtomicUsize::new(0));
-            let (shared, dial, counted) = (Arc::clone(shared), Arc::clone(dial), Arc::clone(&open));
-            let work = move || work(&shared, &dial, connections, &counted);
+            let (inbox, given) = mpsc::unbounded_channel();
+            let (shared, dial) = (Arc::clone(shared), Arc::clone(dial));
+            let work = move || work(&shared, &dial, given);
             let thread = std::thread::Builder::new().name(format!("worker-{n}")).spawn(work)?;
-            Ok(Seat { inbox, open, thread })
+            Ok(Seat { place: Place { inbox, open: Arc::default() }, thread })
         })
         .collect()
 }
@@ -70,38 +93,44 @@ pub async fn accept(
         finish(seats, shared, &mut stop).await;
         return Err(error);
     }
-    // Each listener holds a place while it waits, so there must be one for each: an idle one must not keep the others waiting.
-    let (sender, mut accepted) = mpsc::channel(listeners.len().max(1));
-    let mut tasks = tokio::task::JoinSet::new();
+    let places: Arc<[Place]> = seats.iter().map(|seat| seat.place.clone()).collect();
+    let (close, over) = watch::channel(false);
+    let (ended, mut all_ended) = mpsc::channel(1);
     for (listener, kind) in listeners {
         listener.set_nonblocking(true)?;
-        tasks.spawn(accept_from(tokio::net::TcpListener::from_std(listener)?, kind, Arc::clone(shared), sender.clone()));
+        // What it accepts has these too.
+        tune(&listener);
+        let acceptor = Acceptor { listener, kind, places: Arc::clone(&places), over: over.clone(), _ended: ended.clone() };
+        let first = places.first().ok_or(io::ErrorKind::InvalidInput)?;
+        first.inbox.send(Work::Accept(acceptor)).map_err(|_| io::Error::other("the first worker is gone"))?;
     }
-    loop {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop != Stop::Serve) => break,
-            Some(arrival) = accepted.recv() => give(&seats, arrival),
-        }
-    }
-    // Dropping the tasks closes our copies of the listening sockets; the kernel's queue lives on in whoever else holds one.
-    tasks.shutdown().await;
-    while let Ok(arrival) = accepted.try_recv() {
-        give(&seats, arrival);
-    }
+    drop(ended);
+    let _ = stop.wait_for(|stop| *stop != Stop::Serve).await;
+    close.send_replace(true);
+    // Our copies of the listening sockets are closed then; the kernel's queue lives on in whoever else holds one.
+    let _ = all_ended.recv().await;
     finish(seats, shared, &mut stop).await;
     Ok(())
 }
 
-async fn accept_from(listener: tokio::net::TcpListener, kind: Kind, shared: Arc<Shared>, to: mpsc::Sender<Arrival>) {
+/// Accepts until it is over. Runs on the worker of the first place.
+async fn accept_from(worker: Rc<Worker>, Acceptor { listener, kind, places, mut over, _ended }: Acceptor) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listening socket can't be used"),
+    };
     loop {
-        // The place is taken first: a connection that was accepted is never dropped by a shutdown.
-        let Ok(place) = to.reserve().await else { return };
-        match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-            Ok((stream, peer)) => match admit(&shared, peer.ip()) {
-                Ok(ticket) => place.send(Arrival { stream, kind, ticket }),
+        // A connection that was accepted is never dropped by the end: the two are told apart without a wait in between.
+        let accepted = tokio::select! {
+            biased;
+            _ = over.wait_for(|over| *over) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match admit(&worker.shared, peer.ip()) {
+                Ok(ticket) => give(&worker, &places, stream, peer, kind, ticket),
                 // Closed at once, without a word: an answer would cost more than what it is an answer to.
-                Err(full) => shared.drops.refused(full),
+                Err(full) => worker.shared.drops.refused(full),
             },
             Err(error) => {
                 // Out of descriptors, or a client that left at once; the first needs a moment, the second does no harm.
@@ -119,10 +148,15 @@ fn admit(shared: &Shared, peer: IpAddr) -> Result<Ticket, Full> {
     shared.doors.enter(peer, known, &table.limits)
 }
 
-fn give(seats: &[Seat], arrival: Arrival) {
-    let Some(seat) = seats.iter().min_by_key(|s| s.open.load(Ordering::Relaxed)) else { return };
-    seat.open.fetch_add(1, Ordering::Relaxed);
-    if seat.inbox.send(arrival).is_err() {
+fn give(worker: &Rc<Worker>, places: &[Place], stream: tokio::net::TcpStream, peer: SocketAddr, kind: Kind, ticket: Ticket) {
+    let Some((n, place)) = places.iter().enumerate().min_by_key(|(_, place)| place.open.load(Ordering::Relaxed)) else { return };
+    place.open.fetch_add(1, Ordering::Relaxed);
+    let guest = Guest { open: Arc::clone(&place.open), _ticket: ticket };
+    if n == 0 {
+        return welcome(worker, stream, peer, kind, guest);
+    }
+    let Ok(stream) = stream.into_std() else { return };
+    if place.inbox.send(Work::Serve(Arrival { stream, peer, kind, guest })).is_err() {
         tracing::error!("a worker is gone; its connection is dropped");
     }
 }
@@ -154,24 +188,29 @@ async fn finish(seats: Vec<Seat>, shared: &Shared, stop: &mut watch::Receiver<St
 }
 
 async fn none_open(seats: &[Seat]) {
-    while seats.iter().any(|s| s.open.load(Ordering::Relaxed) > 0) {
+    while seats.iter().any(|s| s.place.open.load(Ordering::Relaxed) > 0) {
         sleep(Duration::from_millis(5)).await;
     }
 }
 
-fn work(shared: &Arc<Shared>, dial: &DialMaker, inbox: mpsc::UnboundedReceiver<Arrival>, open: &Arc<AtomicUsize>) {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs only an epoll descriptor, at start");
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+fn work(shared: &Arc<Shared>, dial: &DialMaker, mut given: mpsc::UnboundedReceiver<Work>) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = runtime.expect("a runtime needs only an epoll descriptor, at start");
+    runtime.block_on(async {
         let worker = Rc::new(Worker { shared: Arc::clone(shared), pool: Pool::new(dial()), ids: Ids::new() });
         let (mut stages, mut news) = (shared.stage.subscribe(), shared.news.subscribe());
         let mut sweep = interval(Duration::from_millis(500));
-        let mut inbox = inbox;
         loop {
             tokio::select! {
                 biased;
                 () = reached(&mut stages, Stage::Over) => return,
-                Some(arrival) = inbox.recv() => welcome(&worker, arrival, open),
+                Some(work) = given.recv() => match work {
+                    Work::Serve(Arrival { stream, peer, kind, guest }) => {
+                        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
+                        welcome(&worker, stream, peer, kind, guest);
+                    }
+                    Work::Accept(acceptor) => drop(tokio::task::spawn_local(accept_from(Rc::clone(&worker), acceptor))),
+                },
                 _ = news.changed() => worker.pool.sweep(),
                 _ = sweep.tick() => worker.pool.sweep(),
             }
@@ -191,14 +230,14 @@ impl Drop for Guest {
     }
 }
 
-fn welcome(worker: &Rc<Worker>, Arrival { stream, kind, ticket }: Arrival, open: &Arc<AtomicUsize>) {
-    let guest = Guest { open: Arc::clone(open), _ticket: ticket };
+fn welcome(worker: &Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr, kind: Kind, guest: Guest) {
     let worker = Rc::clone(worker);
-    let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+    // A client that left before it was looked at may have no address any more.
+    let Ok(local) = stream.local_addr() else { return };
+    let ends = Ends { peer, local };
     match kind {
-        // A client that left before it was looked at has no address any more.
         Kind::Plain => {
-            let Ok(client) = Client::plain(stream) else { return };
+            let client = Client::plain(stream, ends);
             tokio::task::spawn_local(async move {
                 let _guest = guest;
                 serve::connection(&worker, client).await;
@@ -206,7 +245,7 @@ fn welcome(worker: &Rc<Worker>, Arrival { stream, kind, ticket }: Arrival, open:
         }
         Kind::Tls => {
             let guest = Rc::new(guest);
-            tokio::task::spawn_local(async move { tls::connection(&worker, stream, &guest).await });
+            tokio::task::spawn_local(async move { tls::connection(&worker, stream, ends, &guest).await });
         }
     }
 }

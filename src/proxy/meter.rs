@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// Why a request got no whole answer of the app.
-const REASONS: [&str; 15] = [
+const REASONS: [&str; 16] = [
     "client_gone",
     "client_slow",
     "reader_slow",

@@ -51,6 +51,7 @@ mod tls;
 
 mod frames; // boundaries of WebSocket frames
 mod pool;
+mod spare; // buffers for reading
 mod pace; // how fast an upload must be
 mod tunnel;
 mod upload;
@@ -59,6 +60,7 @@ mod error;
 mod h1;
 mod forwarded; // where a request came from
 mod headers;
+mod decimal;
 mod held; // how many requests wait
 mod limits;
 mod pages;

@@ -7,8 +7,8 @@ use bytes::{BufMut, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::access::Record;
-use super::conn::{Client, Upstream};
+use super::access::{Record, Subject};
+use super::conn::{Client, Ends, Upstream};
 use super::error::ProxyError;
 use super::forward::cut;
 use super::limits::{RESTART_HOLD, RESTART_PAUSE};
@@ -21,12 +21,12 @@ use crate::names::Hostname;
 
 /// Serves the connection; `seen` is what was read of it so far. There is no page for what goes wrong: we have no certificate for the name,
 /// so the connection just ends.
-pub async fn connection(worker: &Worker, stream: TcpStream, seen: BytesMut, host: &Hostname) {
-    let Ok(mut client) = Client::plain(stream) else { return };
+pub async fn connection(worker: &Worker, stream: TcpStream, ends: Ends, seen: BytesMut, host: &Hostname) {
+    let mut client = Client::plain(stream, ends);
     client.reader.buf = seen;
-    let record = Record::passed(client.peer.ip(), worker.ids.make(), host);
+    let record = Record::passed(client.peer.ip(), worker.ids.make());
     let error = carry(worker, &mut client, host, &record).await.err();
-    worker.account(record, None, error.as_ref());
+    worker.account(&record, Subject::Passed(host), error.as_ref());
 }
 
 async fn carry(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<(), ProxyError> {

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio_rustls::rustls::ServerConfig;
-
 use super::meter::Own;
 use super::target::{Claim, Target};
-use super::tls::{self, certs::Certs};
+use super::tls::{self, certs::Certs, config::Servers};
 use crate::base::cidr::Cidr;
 use crate::names::{AppName, Hostname, InstanceId};
 use crate::wire::limits::Limits;
@@ -29,13 +27,13 @@ pub struct Table {
     pub own: BTreeMap<AppName, Arc<Own>>,
     pub certs: Arc<Certs>,
     /// For new TLS connections; shows `certs`.
-    pub tls: Arc<ServerConfig>,
+    pub tls: Servers,
 }
 
 impl Default for Table {
     fn default() -> Self {
         let certs: Arc<Certs> = Arc::default();
-        let tls = tls::config::server(Arc::clone(&certs) as _);
+        let tls = tls::config::servers(Arc::clone(&certs) as _);
         Self {
             version: None,
             commit_header: false,
@@ -124,7 +122,7 @@ impl Table {
             return Err(BadSnapshot::Limits);
         }
         let certs = Arc::new(Certs::build(front, &before.certs));
-        let tls = tls::config::server(Arc::clone(&certs) as _);
+        let tls = tls::config::servers(Arc::clone(&certs) as _);
         Ok(Self {
             version: Some(snapshot.version),
             commit_header: snapshot.commit_header,

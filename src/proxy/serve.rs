@@ -1,10 +1,12 @@
 //! One client connection: requests one after another, each through the phases of `mod.rs`.
 
 use std::cell::Cell;
+use std::future::pending;
+use std::pin::{Pin, pin};
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::access::Record;
+use super::access::{Record, Subject};
 use super::conn::Client;
 use super::error::ProxyError;
 use super::forward::{After, Forward};
@@ -22,8 +24,14 @@ use crate::names::Hostname;
 
 /// Serves the connection until one side is done with it.
 pub async fn connection(worker: &Worker, mut client: Client) {
+    let mut stages = worker.shared.stage.subscribe();
+    // Made once: it moves on only while a request is waited for.
+    let mut last_call = pin!(async {
+        reached(&mut stages, Stage::Closing).await;
+        sleep(LAST_CALL).await;
+    });
     loop {
-        let after = match next_request(worker, &mut client).await {
+        let after = match next_request(worker, &mut client, last_call.as_mut()).await {
             Ok(Some(request)) => exchange(worker, &mut client, &request).await,
             Ok(None) => return,
             Err(error) => refuse(worker, &mut client, error).await,
@@ -39,7 +47,7 @@ pub async fn connection(worker: &Worker, mut client: Client) {
 
 /// Serves one request that is a stream of its own: its head is there already.
 pub async fn stream(worker: &Worker, mut client: Client) {
-    let after = match next_request(worker, &mut client).await {
+    let after = match next_request(worker, &mut client, pin!(pending())).await {
         Ok(Some(request)) => exchange(worker, &mut client, &request).await,
         Ok(None) => None,
         Err(error) => refuse(worker, &mut client, error).await,
@@ -49,18 +57,17 @@ pub async fn stream(worker: &Worker, mut client: Client) {
     }
 }
 
-/// Phase 1 and 2: waits for a request, reads its head, judges it. None: the connection is over.
-async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Request>, ProxyError> {
+/// Phase 1 and 2: waits for a request, reads its head, judges it. None: the connection is over, at the latest at the `last_call`.
+async fn next_request(
+    worker: &Worker,
+    client: &mut Client,
+    last_call: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Request>, ProxyError> {
     // Asked for each request, so that a connection of old keeps to new limits too.
     let limits = worker.limits();
     client.writer.stall = limits.stall_time();
     let reader = &mut client.reader;
     if reader.buf.is_empty() {
-        let mut stages = worker.shared.stage.subscribe();
-        let last_call = async {
-            reached(&mut stages, Stage::Closing).await;
-            sleep(LAST_CALL).await;
-        };
         let first = tokio::select! {
             biased;
             first = timeout(limits.idle_time(), reader.fill()) => first,
@@ -70,7 +77,7 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
             return Ok(None);
         }
     }
-    let deadline = Instant::now() + limits.head_time();
+    let mut deadline = None;
     let mut scan = HeadScan::default();
     let mut first_line = false;
     loop {
@@ -84,6 +91,8 @@ async fn next_request(worker: &Worker, client: &mut Client) -> Result<Option<Req
         if let Some(length) = scan_from(&mut scan, &reader.buf, first_line, limits.head_bytes())? {
             return Request::take(&mut reader.buf, length).map(Some).map_err(ProxyError::BadRequest);
         }
+        // Most heads come whole, and need no clock.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.head_time());
         match timeout_at(deadline, reader.fill()).await {
             Err(_) => return Err(ProxyError::HeadSlow),
             Ok(Ok(n)) if n > 0 => {}
@@ -114,7 +123,7 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
             None
         }
     };
-    worker.account(record, Some(request), result.err().as_ref());
+    worker.account(&record, Subject::Request(request), result.err().as_ref());
     after
 }
 
@@ -147,15 +156,14 @@ pub enum Admitted {
 
 /// Phase 3: route and claim; waits while the route holds.
 pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
-    // Subscribed before the first look, so that no snapshot is missed in between.
-    let mut news = worker.shared.news.subscribe();
-    let mut stages = worker.shared.stage.subscribe();
-    let (begun, no_progress) = (Instant::now(), Cell::new(0));
-    let mut place = None;
+    let mut subscribed = None;
+    let (no_progress, mut held_since) = (Cell::new(0), None);
+    // Kept as long as it waits.
+    let mut _place = None;
     loop {
         let (limit, too_long, full) = match worker.shared.place(host, &[], record) {
             Placement::Forward { claim, commit_header } => {
-                if place.is_some() {
+                if held_since.is_some() {
                     claim.target().tally.held();
                 }
                 return Ok(Admitted::Forward { claim, commit_header });
@@ -171,19 +179,24 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
             Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit), ProxyError::HeldFull),
             Placement::Maintenance(hold) => (hold, ProxyError::Maintenance, ProxyError::Maintenance),
         };
-        if place.is_none() {
-            let app = record.app.borrow().clone();
-            place = Some(app.and_then(|app| worker.shared.held.take(&app, worker.limits().held_per_app)).ok_or(full)?);
-        }
+        let begun = *held_since.get_or_insert_with(Instant::now);
+        let Some((news, stages)) = &mut subscribed else {
+            let route = record.route.borrow().clone();
+            let place = route.and_then(|route| worker.shared.held.take(&route.app, worker.limits().held_per_app));
+            _place = Some(place.ok_or(full)?);
+            // Few wait. Looked at again after this, so that no snapshot is missed in between.
+            subscribed = Some((worker.shared.news.subscribe(), worker.shared.stage.subscribe()));
+            continue;
+        };
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
             () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),
             () = gone(&mut client.reader, &no_progress) => Err(ProxyError::ClientGone),
-            () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
+            () = reached(stages, Stage::Closing) => Err(ProxyError::NoInstance),
         };
         record.held.set(begun.elapsed());
         if matches!(waited, Err(ProxyError::HeldTooLong(_))) {
-            worker.shared.held_in_vain(record.app.borrow().as_ref());
+            worker.shared.held_in_vain(record.route.borrow().as_ref().map(|route| &route.app));
         }
         waited?;
     }
@@ -200,7 +213,7 @@ async fn refuse(worker: &Worker, client: &mut Client, error: ProxyError) -> Opti
     let origin = Origin { client: client.peer.ip().to_canonical(), trusted: false, https: false };
     let record = Record::new(origin, worker.ids.make(), None);
     let after = own_answer(worker, client, None, &error, &record).await;
-    worker.account(record, None, Some(&error));
+    worker.account(&record, Subject::Nothing, Some(&error));
     after
 }
 

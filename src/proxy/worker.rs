@@ -6,13 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::access::{Queue, Record};
+use super::access::{Queue, Record, Subject};
 use super::doors::Doors;
 use super::drops::Drops;
 use super::error::ProxyError;
 use super::forwarded::Origin;
 use super::h1::head::Fields;
-use super::h1::request::Request;
 use super::held::Held;
 use super::pool::Pool;
 use super::routes::{Choice, Table};
@@ -144,11 +143,11 @@ impl Worker {
 
     /// Phase 7: the request is over, and `error` is why it got no whole answer of an instance. What reached no target is measured here, what did
     /// was at its claim's end; then the access line, if the app's rules want one.
-    pub fn account(&self, record: Record, request: Option<&Request>, error: Option<&ProxyError>) {
+    pub fn account(&self, record: &Record, of: Subject<'_>, error: Option<&ProxyError>) {
         record.count_own(error);
         let share = record.share(error);
         if self.ids.chance(share) {
-            self.shared.access.push(record.into_line(request, error, share));
+            record.tell(&self.shared.access, of, error, share);
         }
     }
 
@@ -196,7 +195,12 @@ impl Ids {
 
     pub fn make(&self) -> String {
         self.next.set(self.next.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        format!("{:016x}{:016x}", self.seed, mix(self.next.get()))
+        let mut id = String::with_capacity(32);
+        for half in [self.seed, mix(self.next.get())] {
+            // Sixteen digits, the highest first.
+            id.extend((0..16).rev().map(|digit| char::from(b"0123456789abcdef"[(half >> (4 * digit)) as usize & 15])));
+        }
+        id
     }
 }
 

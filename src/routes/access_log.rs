@@ -23,7 +23,7 @@ impl AccessLog {
     }
 
     /// Takes a batch of one proxy process and its cumulative count of lost lines.
-    pub fn write(&self, lines: &[AccessLine], lost: u64, generation: &str) {
+    pub fn write(&self, lines: &[AccessLine<'_>], lost: u64, generation: &str) {
         let newly_lost = {
             let mut all = self.lost.lock().expect("no code panics while it holds this lock");
             let before = all.insert(generation.to_owned(), lost).unwrap_or(0);
@@ -35,7 +35,7 @@ impl AccessLog {
             }
         }
         // The proxy does not know any more whose lines they were: every app that is in this batch is told.
-        let told: BTreeSet<&AppName> = lines.iter().filter_map(|l| l.app.as_ref()).filter(|_| newly_lost > 0).collect();
+        let told: BTreeSet<&AppName> = lines.iter().filter_map(|l| l.app.as_deref()).filter(|_| newly_lost > 0).collect();
         for app in told {
             let text = format!("at=warn lost={newly_lost} desc=\"access lines were lost while the daemon was away or slow\"");
             self.line(app, UnixMillis::now(), &text);
@@ -60,7 +60,7 @@ impl AccessLog {
 }
 
 /// One line in the manner of Heroku's router: `at=info method=GET path="/" host=… status=200 …`.
-fn text(line: &AccessLine) -> String {
+fn text(line: &AccessLine<'_>) -> String {
     let level = if line.status >= 500 { "error" } else { "info" };
     let mut text = format!(
         "at={level} method={} path={:?} host={} fwd=\"{}\" status={} bytes={} in={} service={:.1}ms request_id={}",
@@ -156,24 +156,24 @@ mod tests {
             at: UnixMillis(0),
             app: None,
             target: Some(InstanceId(7)),
-            method: "GET".to_owned(),
-            path: "/a b?q=\"x\"&e=ü\u{7}\n\\ c=d".to_owned(),
-            host: "shop.test".to_owned(),
+            method: "GET".into(),
+            path: "/a b?q=\"x\"&e=ü\u{7}\n\\ c=d".into(),
+            host: "shop.test".into(),
             status: 200,
             bytes_in: 3,
             bytes_out: 4,
             micros_total: 1500,
             micros_first_byte: Some(900),
             client: std::net::Ipv6Addr::LOCALHOST.into(),
-            request_id: "abc".to_owned(),
+            request_id: "abc".into(),
             held_ms: 0,
             retries: 0,
-            error: Some("it \"broke\" off".to_owned()),
+            error: Some("it \"broke\" off".into()),
             sample_ppm: 100_000,
         };
         let written = text(&line);
         let found = fields(&written).expect("an access line");
-        assert_eq!((found["path"].as_str(), found["error"].as_str()), (line.path.as_str(), "it \"broke\" off"));
+        assert_eq!((found["path"].as_str(), found["error"].as_str()), (&*line.path, "it \"broke\" off"));
         assert_eq!((found["service"].as_str(), found["first"].as_str(), found["fwd"].as_str()), ("1.5ms", "0.9ms", "::1"));
         assert_eq!((found["sample"].as_str(), found["target"].as_str(), found["status"].as_str()), ("0.1", "i7", "200"));
         line.sample_ppm = WHOLE;

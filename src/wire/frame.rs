@@ -10,9 +10,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 4];
     serde_json::to_writer(&mut bytes, message)?;
-    let length = u32::try_from(bytes.len() - 4).map_err(|_| too_long(bytes.len()))?;
-    bytes[..4].copy_from_slice(&length.to_be_bytes());
+    set_length(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Completes a frame that begins with four bytes of room for its length. Errors: a message over 4 GiB.
+pub fn set_length(frame: &mut [u8]) -> io::Result<()> {
+    let length = u32::try_from(frame.len() - 4).map_err(|_| too_long(frame.len()))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
 /// Writes one message. Cancel-safe: no, half a frame may be on the wire.

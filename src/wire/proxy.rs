@@ -1,5 +1,7 @@
 //! Messages between daemon and proxy, as frames on a Unix stream. The proxy connects; the daemon answers its Hello with what it should serve.
 
+use std::borrow::Cow;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use crate::base::cidr::Cidr;
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::names::{AppName, CommitSha, Hostname, InstanceId, ProcessName, ReleaseNumber};
+use crate::wire::frame;
 use crate::wire::limits::{DropCounts, Limits};
 use crate::wire::metrics::Metrics;
 
@@ -44,7 +47,7 @@ pub enum FromProxy {
     /// The targets whose counts changed; cumulative since the process started. All of them after a Hello.
     Counts(Vec<TargetCounts>),
     /// Finished requests. `lost` counts, since the process started, those that had no room to wait.
-    Access { lines: Vec<AccessLine>, lost: u64 },
+    Access { lines: Vec<AccessLine<'static>>, lost: u64 },
     /// Nothing is in flight at the draining target any more. Repeated after a Hello and after an Activate that names the target again.
     DrainEnded { target: InstanceId, forced: u64 },
     /// Clients that a limit turned away, when there are more of them: at most every ten seconds.
@@ -265,16 +268,16 @@ impl TargetCounts {
     }
 }
 
-/// One finished request.
+/// One finished request. The proxy writes it from where its parts lie.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AccessLine {
+pub struct AccessLine<'a> {
     pub at: UnixMillis,
-    pub app: Option<AppName>,
+    pub app: Option<Cow<'a, AppName>>,
     pub target: Option<InstanceId>,
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// Path and query, cut at 2 KiB.
-    pub path: String,
-    pub host: String,
+    pub path: Cow<'a, str>,
+    pub host: Cow<'a, str>,
     /// 0: closed without an answer.
     pub status: u16,
     /// Body bytes.
@@ -283,10 +286,10 @@ pub struct AccessLine {
     pub micros_total: u64,
     pub micros_first_byte: Option<u64>,
     pub client: IpAddr,
-    pub request_id: String,
+    pub request_id: Cow<'a, str>,
     pub held_ms: u64,
     pub retries: u8,
-    pub error: Option<String>,
+    pub error: Option<Cow<'a, str>>,
     /// Of a million requests like this one, so many have a line.
     #[serde(default = "whole")]
     pub sample_ppm: u32,
@@ -294,6 +297,45 @@ pub struct AccessLine {
 
 fn whole() -> u32 {
     WHOLE
+}
+
+/// A frame of [`FromProxy::Access`] that grows line by line, each as JSON already: who ends a request does the work, a little each time,
+/// and who sends the frame has none.
+#[derive(Debug)]
+pub struct AccessFrame {
+    bytes: Vec<u8>,
+    pub lines: u64,
+}
+
+impl Default for AccessFrame {
+    fn default() -> Self {
+        let mut bytes = vec![0; 4];
+        bytes.extend_from_slice(br#"{"Access":{"lines":["#);
+        Self { bytes, lines: 0 }
+    }
+}
+
+impl AccessFrame {
+    /// Takes an [`AccessLine`] as JSON.
+    pub fn push(&mut self, line: &[u8]) {
+        if self.lines > 0 {
+            self.bytes.push(b',');
+        }
+        self.bytes.extend_from_slice(line);
+        self.lines += 1;
+    }
+
+    /// Bytes so far.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The frame as it goes out. Errors: over 4 GiB.
+    pub fn end(mut self, lost: u64) -> io::Result<Vec<u8>> {
+        self.bytes.extend_from_slice(format!("],\"lost\":{lost}}}}}").as_bytes());
+        frame::set_length(&mut self.bytes)?;
+        Ok(self.bytes)
+    }
 }
 
 #[cfg(test)]
@@ -306,6 +348,38 @@ mod tests {
         let front = Front { certs: vec![certificate], ..Front::default() };
         assert!(!format!("{front:?}").contains("hidden"));
         assert!(serde_json::to_string(&front).expect("encode").contains("hidden"), "the proxy needs it");
+    }
+
+    #[test]
+    fn a_frame_of_access_lines_is_the_message() {
+        let line = AccessLine {
+            at: UnixMillis(1),
+            app: Some(Cow::Owned(AppName::parse("shop").expect("app"))),
+            target: Some(InstanceId(3)),
+            method: "GET".into(),
+            path: "/a\"b\u{1}é".into(),
+            host: "shop.test".into(),
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 5,
+            micros_total: 7,
+            micros_first_byte: None,
+            client: "2001:db8::1".parse().expect("address"),
+            request_id: "id".into(),
+            held_ms: 0,
+            retries: 1,
+            error: Some("why".into()),
+            sample_ppm: WHOLE,
+        };
+        for count in 0..3 {
+            let mut access = AccessFrame::default();
+            for _ in 0..count {
+                access.push(&serde_json::to_vec(&line).expect("encode"));
+            }
+            let bytes = access.end(9).expect("frame");
+            let message = FromProxy::Access { lines: vec![line.clone(); count], lost: 9 };
+            assert_eq!(frame::read_blocking::<FromProxy>(&mut bytes.as_slice(), MAX_FRAME).expect("read"), Some(message));
+        }
     }
 
     #[test]

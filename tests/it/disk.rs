@@ -227,8 +227,8 @@ fn a_build_that_fills_the_disk_of_docker_says_what_uses_it_leaves_nothing_and_go
     repo.write("Dockerfile", format!("{SCRATCH}RUN [\"/testapp\", \"fill\", \"200\"]\n")).release("two");
 
     let push = w.push(&repo, &app).fails(1);
-    push.says(&["No space left on device", "the disk of the Docker engine is full", "(docker) has", "it is used by", "images"]);
-    push.says(&["v1 still serves", "paas disk"]);
+    push.says(&["No space left on device", "the disk of the Docker engine is full", "(docker) has", "it is used by", "images"])
+        .says(&["v1 still serves", "paas disk"]);
     w.serves(&app, "one");
     eventually("what the build wrote is given back", Duration::from_secs(30), || {
         // What the step's context and its first layers took stays as cache, which is bounded and known.

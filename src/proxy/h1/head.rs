@@ -1,8 +1,8 @@
 //! The head of a message: where it ends, and its fields.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::proxy::limits::HEAD_FIELDS;
+use crate::proxy::limits::{HEAD_COPIED_BYTES, HEAD_FIELDS};
 
 /// Why a head was refused. The text names the rule, never the peer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,18 +28,21 @@ pub struct HeadScan {
 impl HeadScan {
     /// Takes all that was read so far; gives the length of the head with its empty line, or None if more is needed.
     pub fn scan(&mut self, buf: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
-        for i in self.seen..buf.len() {
+        // The last byte again: a CR is judged by what follows it.
+        let from = self.seen.saturating_sub(1);
+        for at in memchr::memchr3_iter(b'\r', b'\n', 0, &buf[from..]) {
+            let i = from + at;
             let before = i.checked_sub(1).map(|b| buf[b]);
-            match (before, buf[i]) {
-                (Some(b'\r'), b'\n') if i >= 3 && buf[i - 2] == b'\n' => {
+            match (before, buf[i], buf.get(i + 1)) {
+                (None, b'\r', _) => return Err(HeadError::Malformed("an empty first line")),
+                (_, b'\r', Some(b'\n') | None) => {}
+                (_, b'\r', Some(_)) => return Err(HeadError::Malformed("bare CR")),
+                (Some(b'\r'), b'\n', _) if i >= 3 && buf[i - 2] == b'\n' => {
                     return if i < limit { Ok(Some(i + 1)) } else { Err(HeadError::TooLarge) };
                 }
-                (Some(b'\r'), b'\n') => {}
-                (_, b'\n') => return Err(HeadError::Malformed("bare LF")),
-                (Some(b'\r'), _) => return Err(HeadError::Malformed("bare CR")),
-                (None, b'\r') => return Err(HeadError::Malformed("an empty first line")),
-                (_, 0) => return Err(HeadError::Malformed("NUL")),
-                _ => {}
+                (Some(b'\r'), b'\n', _) => {}
+                (_, b'\n', _) => return Err(HeadError::Malformed("bare LF")),
+                _ => return Err(HeadError::Malformed("NUL")),
             }
         }
         self.seen = buf.len();
@@ -75,10 +78,14 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Takes the head off the buffer and indexes the fields that httparse found in it. Refuses what httparse lets pass.
-    pub fn new(bytes: Bytes, headers: &[httparse::Header<'_>]) -> Self {
-        let spans = headers.iter().map(|h| (Span::of(&bytes, h.name.as_bytes()), Span::of(&bytes, h.value))).collect();
+    /// Takes the bytes of the head, and where in them the fields are.
+    pub fn new(bytes: Bytes, spans: Vec<(Span, Span)>) -> Self {
         Self { bytes, spans }
+    }
+
+    /// Where the fields lie that httparse found in `bytes`.
+    pub fn spans(bytes: &[u8], headers: &[httparse::Header<'_>]) -> Vec<(Span, Span)> {
+        headers.iter().map(|h| (Span::of(bytes, h.name.as_bytes()), Span::of(bytes, h.value))).collect()
     }
 
     pub fn bytes(&self) -> &Bytes {
@@ -149,7 +156,12 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// Takes a whole head of `length` bytes off the front.
 pub fn take(buf: &mut BytesMut, length: usize) -> Bytes {
-    buf.split_to(length).freeze()
+    if length > HEAD_COPIED_BYTES {
+        return buf.split_to(length).freeze();
+    }
+    let head = Bytes::copy_from_slice(&buf[..length]);
+    buf.advance(length);
+    head
 }
 
 /// What httparse's refusal means for us.

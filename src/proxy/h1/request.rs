@@ -1,5 +1,7 @@
 //! The head of a request, parsed and judged.
 
+use std::mem::MaybeUninit;
+
 use bytes::BytesMut;
 
 use super::head::{Declared, Fields, HeadError, Span, declared, refused, take};
@@ -27,9 +29,9 @@ impl Request {
     /// Takes `length` bytes of head (as told by the scan) off the buffer and judges them.
     pub fn take(buf: &mut BytesMut, length: usize) -> Result<Self, HeadError> {
         let bytes = take(buf, length);
-        let mut room = [httparse::EMPTY_HEADER; HEAD_FIELDS];
-        let mut parsed = httparse::Request::new(&mut room);
-        if parsed.parse(&bytes).map_err(|e| why_refused(e, &bytes))?.is_partial() {
+        let mut room = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        if parsed.parse_with_uninit_headers(&bytes, &mut room).map_err(|e| why_refused(e, &bytes))?.is_partial() {
             return Err(HeadError::Malformed("no end"));
         }
         let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
@@ -40,7 +42,8 @@ impl Request {
         let (authority, target) = target_of(method, path)?;
         let target = Span::of(&bytes, target.as_bytes());
         let authority = authority.map(|a| Host::parse(a.as_bytes())).transpose()?;
-        let fields = Fields::new(bytes.clone(), parsed.headers);
+        let spans = Fields::spans(&bytes, parsed.headers);
+        let fields = Fields::new(bytes, spans);
         let mut request = Self {
             method: method_span,
             target,

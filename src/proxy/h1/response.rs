@@ -1,5 +1,7 @@
 //! The head of an instance's answer, judged with the same care as a request: the instance may be hostile, or confused by a hostile client.
 
+use std::mem::MaybeUninit;
+
 use bytes::BytesMut;
 
 use super::body::Length;
@@ -20,9 +22,10 @@ impl Response {
     /// Takes `length` bytes of head (as told by the scan) off the buffer and judges them.
     pub fn take(buf: &mut BytesMut, length: usize) -> Result<Self, HeadError> {
         let bytes = take(buf, length);
-        let mut room = [httparse::EMPTY_HEADER; HEAD_FIELDS];
-        let mut parsed = httparse::Response::new(&mut room);
-        if parsed.parse(&bytes).map_err(refused)?.is_partial() {
+        let mut room = [const { MaybeUninit::uninit() }; HEAD_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        if parser.parse_response_with_uninit_headers(&mut parsed, &bytes, &mut room).map_err(refused)?.is_partial() {
             return Err(HeadError::Malformed("no end"));
         }
         let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
@@ -32,7 +35,8 @@ impl Response {
             return Err(HeadError::Malformed("the status"));
         }
         let reason = Span::of(&bytes, parsed.reason.unwrap_or("").as_bytes());
-        let fields = Fields::new(bytes.clone(), parsed.headers);
+        let spans = Fields::spans(&bytes, parsed.headers);
+        let fields = Fields::new(bytes, spans);
         let http11 = version == 1;
         // 204 and 1xx have no body whatever they declare, but two lengths or an odd one is still a reason for doubt.
         let declared = declared(&fields, http11)?;

@@ -1,7 +1,7 @@
 use bytes::BytesMut;
 
 use super::body::{BodyError, Decoder, Framing, Length};
-use super::head::HeadScan;
+use super::head::{HeadError, HeadScan};
 
 /// Feeds `wire` in pieces of `step` bytes; gives what came out and what was left.
 fn decode(length: Length, framing: Framing, wire: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>, bool), BodyError> {
@@ -41,6 +41,45 @@ fn a_body_by_length_takes_no_byte_more() {
     let mut open = Decoder::new(Length::UntilClose);
     let mut to = BytesMut::new();
     assert_eq!((open.end(&mut to, Framing::Chunked), &to[..]), (Ok(()), &b"0\r\n\r\n"[..]));
+}
+
+/// What the scan is a quick form of: each byte by itself.
+fn slow_scan(buf: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
+    for i in 0..buf.len() {
+        let before = i.checked_sub(1).map(|b| buf[b]);
+        match (before, buf[i]) {
+            (Some(b'\r'), b'\n') if i >= 3 && buf[i - 2] == b'\n' => {
+                return if i < limit { Ok(Some(i + 1)) } else { Err(HeadError::TooLarge) };
+            }
+            (Some(b'\r'), b'\n') => {}
+            (_, b'\n') => return Err(HeadError::Malformed("bare LF")),
+            (Some(b'\r'), _) => return Err(HeadError::Malformed("bare CR")),
+            (None, b'\r') => return Err(HeadError::Malformed("an empty first line")),
+            (_, 0) => return Err(HeadError::Malformed("NUL")),
+            _ => {}
+        }
+    }
+    if buf.len() >= limit { Err(HeadError::TooLarge) } else { Ok(None) }
+}
+
+#[test]
+fn every_short_text_of_what_matters_is_judged_alike_whole_and_in_pieces() {
+    let letters = [b'a', b'\r', b'\n', 0];
+    for length in 0..=7_u32 {
+        for number in 0..4_usize.pow(length) {
+            let text: Vec<u8> = (0..length).map(|digit| letters[number / 4_usize.pow(digit) % 4]).collect();
+            let expected = slow_scan(&text, 6);
+            assert_eq!(HeadScan::default().scan(&text, 6), expected, "{text:?}");
+            for cut in 0..text.len() {
+                let mut scan = HeadScan::default();
+                let first = scan.scan(&text[..cut], 6);
+                let judged = if first == Ok(None) { scan.scan(&text, 6) } else { first };
+                let slow = slow_scan(&text[..cut], 6);
+                let expected = if slow == Ok(None) { expected } else { slow };
+                assert_eq!(judged, expected, "{text:?} at {cut}");
+            }
+        }
+    }
 }
 
 #[test]

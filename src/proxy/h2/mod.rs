@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 mod fields;
 mod flood;
+mod gather;
 pub mod stream;
 
 use super::conn::{Client, Ends};
@@ -31,6 +32,7 @@ use super::serve;
 use super::tls::Secure;
 use super::worker::{Stage, Worker, reached};
 use flood::Watched;
+use gather::{Gather, sending};
 
 /// Streams of one connection: how many run, and since when none does.
 struct Streams {
@@ -59,7 +61,7 @@ pub async fn connection<T>(worker: &Rc<Worker>, io: T, ends: Ends, secure: Rc<Se
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let io = Rc::new(RefCell::new(io));
+    let io = Rc::new(RefCell::new(Gather::new(io)));
     if let Closed::Properly = serve_all(worker, &io, ends, secure, guest).await {
         let drained = async {
             let mut sink = [0; 1024];
@@ -85,15 +87,22 @@ enum Closed {
 }
 
 /// Each stream runs in a task of its own on this worker.
-async fn serve_all<T>(worker: &Rc<Worker>, io: &Rc<RefCell<T>>, ends: Ends, secure: Rc<Secure>, guest: &Rc<Guest>) -> Closed
+async fn serve_all<T>(
+    worker: &Rc<Worker>,
+    io: &Rc<RefCell<Gather<T>>>,
+    ends: Ends,
+    secure: Rc<Secure>,
+    guest: &Rc<Guest>,
+) -> Closed
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let (io, mut alarm) = Watched::new(io);
+    let (watched, mut alarm) = Watched::new(io);
     let limits = worker.limits();
     let idle_time = limits.idle_time();
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE_TIME, builder(head_bytes).handshake::<_, Bytes>(io)).await else {
+    let greeted = sending(io, builder(head_bytes).handshake::<_, Bytes>(watched));
+    let Ok(Ok(Ok(mut connection))) = timeout(HANDSHAKE_TIME, greeted).await else {
         return Closed::CutOff;
     };
     let streams = Rc::new(Streams { running: Cell::new(0), quiet_since: Cell::new(Instant::now()) });
@@ -107,21 +116,22 @@ where
             () = alarm.raised() => {
                 tracing::debug!(client = %ends.peer.ip(), "a flood of frames; the connection is closed");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                let _ = timeout(LAST_CALL, connection.accept()).await;
+                let _ = timeout(LAST_CALL, sending(io, connection.accept())).await;
                 return Closed::CutOff;
             }
-            came = connection.accept() => match came {
-                Some(Ok((request, respond))) => {
+            came = sending(io, connection.accept()) => match came {
+                Ok(Some(Ok((request, respond)))) => {
                     streams.running.set(streams.running.get() + 1);
                     let running = Running { streams: Rc::clone(&streams), _guest: Rc::clone(guest) };
                     let (worker, secure) = (Rc::clone(worker), Rc::clone(&secure));
-                    tokio::task::spawn_local(async move {
+                    // In a box of its own: a task of several KiB would be moved more than once on its way.
+                    tokio::task::spawn_local(Box::pin(async move {
                         serve_stream(&worker, request, respond, ends, secure).await;
                         drop(running);
-                    });
+                    }));
                 }
-                None => return Closed::Properly,
-                Some(Err(_)) => return Closed::CutOff,
+                Ok(None) => return Closed::Properly,
+                Ok(Some(Err(_))) | Err(_) => return Closed::CutOff,
             },
             () = reached(&mut stages, Stage::Leaving), if goodbye.is_none() => {
                 // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.

@@ -172,7 +172,7 @@ impl Outgoing {
     }
 
     fn head(&mut self, from: &mut BytesMut) -> io::Result<()> {
-        let end = from.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(|| odd("a head without its end"))?;
+        let end = memchr::memmem::find(from, b"\r\n\r\n").ok_or_else(|| odd("a head without its end"))?;
         let bytes = from.split_to(end + 4).freeze();
         let answer = fields::answer(&bytes).ok_or_else(|| odd("a head"))?;
         let mut way = self.way.borrow_mut();

@@ -27,7 +27,7 @@ fn redirects_empty_routes_and_pages_say_what_they_should() {
         world.daemon.wait("access", |m| matches!(m, FromProxy::Access { lines, .. } if lines.iter().any(|l| l.request_id == id)));
     let FromProxy::Access { lines, lost: 0 } = line else { panic!("{line:?}") };
     let line = lines.into_iter().find(|l| l.request_id == id).expect("line");
-    assert_eq!((line.status, line.app, line.path.as_str(), line.method.as_str()), (503, Some(app()), "/", "GET"));
+    assert_eq!((line.status, line.app.as_deref(), &*line.path, &*line.method), (503, Some(&app()), "/", "GET"));
     assert_eq!(line.error.as_deref(), Some("no instance serves"));
 }
 

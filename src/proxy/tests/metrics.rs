@@ -29,7 +29,7 @@ fn measured(world: &World, id: i64, wanted: impl Fn(&Sums) -> bool) -> Sums {
     }
 }
 
-fn lines(world: &World) -> Vec<AccessLine> {
+fn lines(world: &World) -> Vec<AccessLine<'_>> {
     let told = world.daemon.messages().into_iter();
     told.filter_map(|m| if let FromProxy::Access { lines, .. } = m { Some(lines) } else { None }).flatten().collect()
 }

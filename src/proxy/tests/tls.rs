@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ProtocolVersion, SignatureScheme};
+use tokio_rustls::rustls::{CipherSuite, ProtocolVersion, SignatureScheme};
 
 use super::world::*;
 use crate::base::secret::Secret;
@@ -59,6 +59,29 @@ fn the_name_picks_the_certificate_exact_before_wildcard_before_self_signed() {
         ("127.0.0.1", &own),
     ] {
         assert_eq!(world.tls(name).shown(), der(shown), "{name}");
+    }
+}
+
+#[test]
+fn aes_128_is_agreed_on_unless_the_client_prefers_chacha20_or_has_neither() {
+    use CipherSuite as Suite;
+    let world = world_with(&Instance::fixed(&ok("x")), vec![certificate(&["shop.test"])]);
+    let (aes, large, chacha) =
+        (Suite::TLS13_AES_128_GCM_SHA256, Suite::TLS13_AES_256_GCM_SHA384, Suite::TLS13_CHACHA20_POLY1305_SHA256);
+    let old_aes = Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    let old_chacha = Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+    for (offered, version, agreed) in [
+        (vec![large, chacha, aes], &TLS13, aes),
+        (vec![aes, large, chacha], &TLS13, aes),
+        (vec![chacha, large, aes], &TLS13, chacha),
+        (vec![large], &TLS13, large),
+        (vec![Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, old_aes], &TLS12, old_aes),
+        (vec![old_chacha, old_aes], &TLS12, old_chacha),
+    ] {
+        let offer = Offer { versions: vec![version], suites: Some(offered.clone()), ..Offer::default() };
+        let mut client = TlsClient::connect(&world, "shop.test", &offer.config());
+        assert_eq!(client.conn().negotiated_cipher_suite().map(|s| s.suite()), Some(agreed), "{offered:?}");
+        assert_eq!(client.get("shop.test").body, "x");
     }
 }
 

@@ -20,8 +20,8 @@ mod socket;
 
 pub use socket::TlsIo;
 
-use super::conn::{Client, Ends, tune};
-use super::limits::HANDSHAKE_TIME;
+use super::conn::{Client, Ends};
+use super::limits::{HANDSHAKE_TIME, HELLO_USUAL_BYTES};
 use super::listen::Guest;
 use super::worker::Worker;
 use super::{h2, passthrough, serve};
@@ -55,9 +55,7 @@ enum Greeted {
 }
 
 /// Serves one connection that came in on a TLS port.
-pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, guest: &Rc<Guest>) {
-    let Ok(ends) = Ends::of(&stream) else { return };
-    tune(&stream);
+pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, guest: &Rc<Guest>) {
     let deadline = Instant::now() + HANDSHAKE_TIME;
     match timeout_at(deadline, greet(worker, stream)).await {
         Ok(Ok(Greeted::Ours { tls, secure, h2: true })) => {
@@ -66,7 +64,7 @@ pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, guest: &Rc<Guest
         Ok(Ok(Greeted::Ours { tls, secure, h2: false })) => {
             serve::connection(worker, Client::tls(TlsIo::new(*tls), ends, Rc::new(secure))).await;
         }
-        Ok(Ok(Greeted::Passed { stream, seen, host })) => passthrough::connection(worker, stream, seen, &host).await,
+        Ok(Ok(Greeted::Passed { stream, seen, host })) => passthrough::connection(worker, stream, ends, seen, &host).await,
         Ok(Err(error)) => tracing::debug!(%error, client = %ends.peer.ip(), "a TLS handshake failed"),
         Err(_) => tracing::debug!(client = %ends.peer.ip(), "a TLS handshake did not end in time"),
     }
@@ -74,7 +72,8 @@ pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, guest: &Rc<Guest
 
 /// Reads the ClientHello, then either passes it on or answers it. Cancel-safe: no; to be dropped with the connection.
 async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
-    let mut seen = BytesMut::new();
+    // Room for a usual one: it is read at once then.
+    let mut seen = BytesMut::with_capacity(HELLO_USUAL_BYTES);
     let accepted = hello::read(&mut stream, &mut seen).await?;
     worker.first_snapshot().await;
     let table = worker.shared.table.load_full();
@@ -85,8 +84,9 @@ async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
         return Ok(Greeted::Passed { stream, seen, host });
     }
     let shown = table.certs.choose(sni.as_deref(), hello.signature_schemes()).cloned();
+    let server = Arc::clone(table.tls.fitting(hello.cipher_suites()));
     let started = StartHandshake::from_parts(accepted, stream);
-    let tls = started.into_stream(Arc::clone(&table.tls)).await?;
+    let tls = started.into_stream(server).await?;
     let h2 = tls.get_ref().1.alpn_protocol() == Some(config::H2);
     Ok(Greeted::Ours { tls: Box::new(tls), secure: Secure { sni, shown }, h2 })
 }

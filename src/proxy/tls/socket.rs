@@ -13,6 +13,9 @@ use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::proxy::limits::READ_BYTES;
+use crate::proxy::spare;
+
 #[derive(Clone)]
 pub struct TlsIo(Rc<RefCell<TlsStream<TcpStream>>>);
 
@@ -34,6 +37,7 @@ impl TlsIo {
             let mut stream = self.0.borrow_mut();
             let came = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
             let n = came.len();
+            spare::make_room(into, n.max(READ_BYTES));
             into.extend_from_slice(came);
             Pin::new(&mut *stream).consume(n);
             Poll::Ready(Ok(n))

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, ProtocolVersion, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion,
+    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, ProtocolVersion, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
 };
 
 use super::{Answer, PATIENCE, World, answer_from};
@@ -89,11 +90,13 @@ pub struct Offer {
     pub alpn: &'static [&'static [u8]],
     /// None: all that the provider knows.
     pub schemes: Option<Vec<SignatureScheme>>,
+    /// In this order; None: as the provider has them.
+    pub suites: Option<Vec<CipherSuite>>,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { versions: tokio_rustls::rustls::ALL_VERSIONS.to_vec(), alpn: &[], schemes: None }
+        Self { versions: tokio_rustls::rustls::ALL_VERSIONS.to_vec(), alpn: &[], schemes: None, suites: None }
     }
 }
 
@@ -101,7 +104,12 @@ impl Offer {
     pub fn config(self) -> Arc<ClientConfig> {
         let known = provider().signature_verification_algorithms.supported_schemes();
         let verifier = Arc::new(Trusting { schemes: self.schemes.unwrap_or(known) });
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(provider()))
+        let mut crypto = CryptoProvider::clone(provider());
+        if let Some(suites) = self.suites {
+            let find = |wanted: CipherSuite| *crypto.cipher_suites.iter().find(|s| s.suite() == wanted).expect("a known suite");
+            crypto.cipher_suites = suites.into_iter().map(find).collect();
+        }
+        let mut config = ClientConfig::builder_with_provider(Arc::new(crypto))
             .with_protocol_versions(&self.versions)
             .expect("versions")
             .dangerous()
