@@ -20,7 +20,7 @@ fn back(machine: &Machine, what: &str, boot: &str, begun: Instant) {
     machine.forget_connection();
     eventually("the port is closed", SLOW, || machine.asks(APPS[0]).is_none().then_some(()));
     let down = begun.elapsed();
-    let times = machine.all_serve(SLOW);
+    let times = machine.all_serve(2 * SLOW);
     let last = times.values().max().expect("there are apps");
     machine.wait_for_boot(boot);
     let kernel = machine.sh("systemd-analyze time").out;
@@ -75,7 +75,7 @@ fn a_reset_in_the_middle_of_a_deploy_leaves_one_release_and_a_push_that_can_be_r
     });
     machine.forget_connection();
     machine.wait_for_boot(&boot);
-    machine.all_serve(SLOW);
+    machine.all_serve(2 * SLOW);
 
     // It was not told live: it may be finished or undone, but is one of the two.
     let now = eventually("the deploy ended", SLOW, || {
