@@ -12,6 +12,7 @@ mod forwarding;
 mod h2;
 mod h2_flow;
 mod h2_strict;
+#[cfg(feature = "h2spec")]
 mod h2spec;
 mod leave;
 mod limits;

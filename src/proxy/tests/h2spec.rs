@@ -7,7 +7,6 @@ use super::world::*;
 use crate::wire::proxy::Route;
 
 #[test]
-#[ignore = "tests/bench/h2spec/run gives it the program"]
 fn h2spec_finds_no_fault() {
     let program = std::env::var_os("H2SPEC").expect("H2SPEC names the program");
     let app = Instance::fixed(&ok("x"));

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::world::*;
+use crate::proxy::limits::HALF_CLOSED_TIME;
 use crate::wire::limits::{DropCounts, Limits};
 use crate::wire::proxy::{Action, FromProxy, Front, Maintenance, Snapshot};
 
@@ -135,7 +136,7 @@ fn time_in_which_the_instance_takes_nothing_is_not_the_clients() {
     });
     let world = World::start();
     world.place(1, app);
-    world.activate(&limited(2, Limits { body_rate: 1 << 20, body_window_ms: 500, ..short() }));
+    world.activate(&limited(2, Limits { body_rate: 1 << 18, body_window_ms: 500, ..short() }));
     let size = 30 << 20;
     let mut client = world.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: {size}\r\n\r\n"));
@@ -259,9 +260,9 @@ fn only_so_many_requests_of_an_app_wait_and_the_others_are_told_at_once() {
         let told = world.get("/one-more");
         assert_eq!((told.status, told.field("retry-after")), (503, Some(retry_after)));
         assert!(begun.elapsed() < LATE, "told after {:?}", begun.elapsed());
-        // One that gives up leaves its place to another.
+        // One that gives up leaves its place to another, as soon as it can't be one that only ended its side.
         drop(held.pop());
-        std::thread::sleep(300 * MS);
+        std::thread::sleep(HALF_CLOSED_TIME + 300 * MS);
         held.push(world.client());
         held[2].send("GET /held HTTP/1.1\r\nHost: shop.test\r\n\r\n");
         std::thread::sleep(300 * MS);
