@@ -78,8 +78,10 @@ pub fn deploys_under_load_with(w: &World, count: usize, all_along: bool, mut bef
     Tally { quick, lasting: outcome, deploys, ends, took: begun.elapsed() }
 }
 
+type Clients = Vec<(Door, Kind)>;
+
 /// By every door: what has to come to its own end, and what the proxy may close properly.
-fn all_that_lasts(w: &World) -> (Vec<(Door, Kind)>, Vec<(Door, Kind)>) {
+fn all_that_lasts(w: &World) -> (Clients, Clients) {
     let (plain, tls, h2) = (Door::Plain(w.proxy()), Door::Tls(w.proxy_tls()), Door::H2(w.proxy_tls()));
     let whole = [(plain, Kind::Upload), (tls, Kind::Upload), (h2, Kind::Upload), (plain, Kind::Stream), (h2, Kind::Stream)];
     let closable = [(plain, Kind::Socket), (tls, Kind::Socket), (plain, Kind::Events), (tls, Kind::Events), (h2, Kind::Events)];

@@ -13,6 +13,13 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Bounds of the buckets that are told, as powers of two in microseconds: 128 µs to 134 s. A bucket of ours begins at each.
 const BOUNDS: std::ops::RangeInclusive<u32> = 7..=27;
 
+/// The name of a family, its help, and where its values come from.
+type Family<V> = (&'static str, &'static str, V);
+type OfCount = fn(&OfTarget) -> u64;
+/// Of what is in flight, and of its streams.
+type OfNow = fn((u64, u64)) -> u64;
+type OfHistogram = fn(&OfTarget) -> &Histogram;
+
 /// The metrics of `apps`; `now` is what is in flight; `turned_away` is told to whom the whole proxy is shown.
 pub fn text<'a>(
     apps: impl Iterator<Item = (&'a AppName, &'a OfApp)>,
@@ -41,7 +48,7 @@ pub fn text<'a>(
     for (app, of) in &apps {
         page.reasons(&format!("app=\"{app}\""), &of.own.total.dropped);
     }
-    let counters: [(&str, &str, fn(&OfTarget) -> u64); 5] = [
+    let counters: [Family<OfCount>; 5] = [
         ("paas_http_request_body_bytes_total", "Bytes of bodies that went to the instance.", |t| t.series.total.bytes_in),
         ("paas_http_response_body_bytes_total", "Bytes of bodies that came from the instance.", |t| t.series.total.bytes_out),
         ("paas_http_retries_total", "Requests that were sent again.", |t| t.series.total.retried),
@@ -52,7 +59,7 @@ pub fn text<'a>(
         page.begin(name, "counter", help);
         targets().for_each(|(labels, _, target)| page.sample(name, &labels, value(target)));
     }
-    let gauges: [(&str, &str, fn((u64, u64)) -> u64); 2] = [
+    let gauges: [Family<OfNow>; 2] = [
         ("paas_http_in_flight", "Requests in flight now.", |(in_flight, _)| in_flight),
         ("paas_http_open_streams", "Of the requests in flight, those that are streams.", |(_, streams)| streams),
     ];
@@ -60,7 +67,7 @@ pub fn text<'a>(
         page.begin(name, "gauge", help);
         targets().for_each(|(labels, id, _)| page.sample(name, &labels, value(now.get(&id).copied().unwrap_or_default())));
     }
-    let histograms: [(&str, &str, fn(&OfTarget) -> &Histogram); 3] = [
+    let histograms: [Family<OfHistogram>; 3] = [
         ("paas_http_request_duration_seconds", "From the request's head to the last byte of the answer; not of streams.", |t| {
             &t.series.total.total
         }),

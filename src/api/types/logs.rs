@@ -30,6 +30,7 @@ pub struct LogsQuery {
 /// One line of the stream. Empty lines between them keep the connection alive and mean nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "nearly all are lines, and each is moved twice")]
 pub enum LogEvent {
     Line(LogLine),
     /// The past has been sent; a later call with this cursor goes on from here.

@@ -130,6 +130,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[allow(clippy::await_holding_refcell_ref, reason = "nobody else borrows meanwhile")]
     async fn what_is_written_together_goes_out_together_and_all_of_it() {
         let (near, mut far) = tokio::io::duplex(64 * 1024);
         let io = RefCell::new(Gather::new(near));

@@ -7,8 +7,11 @@ const LINE: &str = "POST /row HTTP/1.1";
 const RESET: Want = Want::Reset(PROTOCOL);
 const BROKEN: Want = Want::Broken(PROTOCOL);
 
+type Pieces = &'static [&'static [u8]];
+type Fields = &'static [(&'static str, &'static [u8])];
+
 /// The values of Content-Length, the pieces of DATA (the last one ends the stream; none: the head does), and what comes of it.
-const LENGTHS: &[(&str, &[&[u8]], &[&[u8]], Want)] = &[
+const LENGTHS: &[(&str, Pieces, Pieces, Want)] = &[
     ("a length without a body", &[b"5"], &[], RESET),
     ("more than its length", &[b"3"], &[b"four"], BROKEN),
     ("less than its length", &[b"5"], &[b"four"], BROKEN),
@@ -30,7 +33,7 @@ const LENGTHS: &[(&str, &[&[u8]], &[&[u8]], Want)] = &[
     ("a length of twenty nines", &[b"99999999999999999999"], &[b"four"], BROKEN),
 ];
 
-const GOOD: &[(&str, &[&[u8]], &[&[u8]], &str, &[&str])] = &[
+const GOOD: &[(&str, Pieces, Pieces, &str, &[&str])] = &[
     ("a body of its length", &[b"4"], &[b"four"], "four", &["content-length: 4\r\n"]),
     ("a body of its length in pieces", &[b"8"], &[b"four", b"", b"four", b""], "fourfour", &["content-length: 8\r\n"]),
     ("a body without a length", &[], &[b"four"], "four", &["transfer-encoding: chunked\r\n"]),
@@ -64,7 +67,7 @@ fn sent(lengths: &[&[u8]], pieces: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The section behind a body of four bytes.
-const TRAILERS: &[(&str, &[(&str, &[u8])], Want)] = &[
+const TRAILERS: &[(&str, Fields, Want)] = &[
     ("a trailer of HTTP/2", &[("x-sum", b"7")], Want::Reaches(LINE, "four[x-sum: 7]")),
     ("an empty section of trailers", &[], Want::Reaches(LINE, "four")),
     (
