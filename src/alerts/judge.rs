@@ -57,7 +57,7 @@ pub fn disk(free: u64, reserve: u64) -> Verdict {
 const CALM: Duration = Duration::from_secs(600);
 
 /// When the processes of apps ended last. What a crash loop is says `model::end`; this is for its end. Kept in memory: after a restart of the
-/// daemon each is calm only after a whole [`CALM`] of looking.
+/// daemon each is calm only after a whole `CALM` of looking.
 #[derive(Debug)]
 pub struct Ends {
     began: Instant,

@@ -95,7 +95,7 @@ fn text(line: &AccessLine<'_>) -> String {
     text
 }
 
-/// The fields of an access line, as [`text`] wrote it: names and values, quotes taken away. None: it is another line.
+/// The fields of an access line, as `text` wrote it: names and values, quotes taken away. None: it is another line.
 pub fn fields(text: &str) -> Option<BTreeMap<&str, String>> {
     let mut fields = BTreeMap::new();
     let mut rest = text;

@@ -24,7 +24,7 @@ pub const VERSION: u32 = 1;
 /// The longest frame either side reads: some ten thousand routes.
 pub const MAX_FRAME: usize = 32 * 1024 * 1024;
 
-/// What a proxy process tells the daemon, which may be older: see [`heard`]. Nothing here may refuse unknown fields.
+/// What a proxy process tells the daemon, which may be older: see [`heard()`]. Nothing here may refuse unknown fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FromProxy {
     /// The first message of a connection. `generation` names this process; `active` is the snapshot version it serves.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::wire::metrics::Sums;
 
-/// Seconds of a slice; of one that is older than [`FINE`] seconds; and of all slices.
+/// Seconds of a slice; of one that is older than `FINE` seconds; and of all slices.
 pub const SLICE: u64 = 10;
 const COARSE: u64 = 60;
 const FINE: u64 = 600;
