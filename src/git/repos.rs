@@ -91,7 +91,7 @@ impl Repos {
 
     /// Removes the app's repository; one that is not there is fine. Cancel-safe: yes, call it again.
     pub async fn remove(&self, app: &AppName) -> Result<(), GitError> {
-        let repo = self.path(app);
+        let (repo, folder) = (self.path(app), self.config.app_dir(app));
         // Renamed first: a push that is still under way fails at once, and a half-removed repository is never served.
         let aside = repo.with_extension("git.removed");
         let removed = tokio::task::spawn_blocking(move || {
@@ -100,7 +100,14 @@ impl Repos {
                 _ => {}
             }
             match fs::remove_dir_all(&aside) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => Err((aside, source)),
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err((aside, source)),
+                _ => {}
+            }
+            match fs::remove_dir(&folder) {
+                // What somebody else put there is theirs.
+                Err(source) if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                    Err((folder, source))
+                }
                 _ => Ok(()),
             }
         });

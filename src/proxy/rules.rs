@@ -48,7 +48,7 @@ pub enum Step<'a> {
     Secure(u16),
     /// 308 to another host by the same scheme.
     Redirect(&'a Hostname),
-    /// 421: the app ends TLS itself, and this request came by TLS with somebody else.
+    /// 421: the app ends TLS itself, and this request came by TLS with somebody else, or there is no TLS here to send it to.
     Passthrough,
     /// 503 with the page of the app's maintenance, after waiting so long for its end.
     Maintenance(Duration),
@@ -65,7 +65,8 @@ impl Table {
         let route = self.route(host)?;
         let rules = &route.rules;
         if route.passthrough && !asked.passed {
-            let step = if asked.https { Step::Passthrough } else { Step::Secure(https_port.unwrap_or(443)) };
+            let port = if asked.trusted { Some(443) } else { https_port };
+            let step = port.filter(|_| !asked.https).map_or(Step::Passthrough, Step::Secure);
             return Some((route, step));
         }
         if rules.https_redirect && !asked.https && !asked.challenge {

@@ -136,21 +136,22 @@ fn a_certificate_that_ends_is_told_of_in_time_and_nobody_is_sent_to_one_that_has
         let there = || parts.iter().all(|part| told().contains(part)).then_some(());
         eventually(&format!("alerts with {parts:?}"), PATIENCE, there);
     };
+    let doctor = || w.paas(&["doctor", "--config", w.config.to_str().expect("a plain path")]);
     add(&Made::certificate_for(&host, 30));
     assert_eq!(w.get_host(&host, "/").status, 308, "a certificate that clients take");
     w.paas(&["certs"]).ok().never_says(&["ENDS"]);
-    w.paas(&["doctor"]).never_says(&[&format!("the certificate for {host}")]);
+    doctor().never_says(&[&format!("the certificate for {host}")]);
 
     jump(20);
     w.paas(&["certs"]).ok().says(&["ENDS IN 9 DAYS"]);
-    w.paas(&["doctor"]).says(&[&format!("the certificate for {host} ends in 9 days")]);
+    doctor().says(&[&format!("the certificate for {host} ends in 9 days")]);
     alerts(&["certificate_ends", "ends in 9 days"]);
     assert_eq!(w.get_host(&host, "/").status, 308);
 
     jump(31);
     eventually("requests are served as they come", PATIENCE, || (w.get_host(&host, "/").status == 200).then_some(()));
     w.paas(&["certs"]).ok().says(&["HAS ENDED"]);
-    w.paas(&["doctor"]).fails(1).says(&[&format!("the certificate for {host} has ended")]);
+    doctor().fails(1).says(&[&format!("the certificate for {host} has ended")]);
     alerts(&["has ended: clients refuse https"]);
 
     add(&Made::certificate_for(&host, 90));
@@ -165,6 +166,10 @@ fn maintenance_lasts_through_deploys_and_restarts_and_is_told_everywhere() {
     let w = World::shared("edge");
     let (app, repo) = w.live("works", "one");
     w.paas(&["maintenance", "on", "-a", &app, "--message", "Back at <b>noon</b>"]).ok().says(&["in maintenance"]);
+    w.add_key("edge-ssh", &["--app", &app]).ok();
+    w.ssh("edge-ssh", &["maintenance", "-a", &app], b"").ok().says(&["in maintenance"]);
+    w.ssh("edge-ssh", &["routes", "explain", &format!("http://{}/", w.host(&app))], b"").ok().says(&["maintenance"]);
+    w.ssh("edge-ssh", &["certs", "add", "x.test", "--chain", "-", "--key", "-"], b"").fails(1).never_says(&["can't be run here"]);
 
     let page = |path: &str| {
         let reply = w.get(&app, path);

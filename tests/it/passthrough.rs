@@ -56,6 +56,14 @@ fn ask(tls: &mut Tls, host: &str) -> std::io::Result<String> {
     Ok(format!("{} {}", &head[9..12], String::from_utf8_lossy(&body)))
 }
 
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A repository of the app, with its certificate.
 fn repo_for(host: &str) -> (Repo, Vec<u8>) {
     let key = KeyPair::generate().expect("a key");
@@ -65,7 +73,8 @@ fn repo_for(host: &str) -> (Repo, Vec<u8>) {
     let built = Path::new(env!("CARGO_BIN_EXE_paas")).with_file_name("examples").join("tlsapp");
     run(Command::new("strip").arg("-o").arg(&stripped).arg(built), b"", Duration::from_secs(20)).ok();
     repo.write("Dockerfile", DOCKERFILE).write("chain.pem", cert.pem()).write("key.pem", key.serialize_pem());
-    repo.write("version", "one").write("paas.toml", "[http]\ntls = \"passthrough\"\n[deploy]\ndrain_streams = \"3s\"\n");
+    repo.write("version", "one")
+        .write("paas.toml", "[http]\ntls = \"passthrough\"\n[deploy]\ndrain = \"2s\"\ndrain_streams = \"3s\"\n");
     repo.commit("one");
     (repo, cert.der().to_vec())
 }
@@ -94,6 +103,8 @@ fn an_app_that_ends_tls_itself_shows_its_own_certificate_and_is_drained_at_a_dep
 
     let over = AtomicBool::new(false);
     let (answered, done) = std::thread::scope(|scope| {
+        // Also where an assertion below fails: the scope waits for its threads.
+        let ends = EndOf(&over);
         let fresh = scope.spawn(|| {
             let mut answered = Vec::new();
             while !over.load(Ordering::SeqCst) {
@@ -111,7 +122,7 @@ fn an_app_that_ends_tls_itself_shows_its_own_certificate_and_is_drained_at_a_dep
         let _ = kept.read_to_end(&mut end);
         let took = live.elapsed();
         assert!((1.0..10.0).contains(&took.as_secs_f32()), "closed {took:?} after the deploy");
-        over.store(true, Ordering::SeqCst);
+        drop(ends);
         (fresh.join().expect("no panic"), done)
     });
     println!("passthrough: {} fresh connections while a deploy took {:?}", answered.len(), done.took);

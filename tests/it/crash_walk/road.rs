@@ -42,17 +42,9 @@ impl Road {
         match point {
             P::SessionStarted | P::SessionAuthorised | P::HookStarted | P::HookDeployAsked | P::HookReported => Road::Session,
             P::AppRecorded => Road::NewApp,
-            P::AppPublished
-            | P::DestroyAsked
-            | P::DestroyMarked
-            | P::DestroyUnrouted
-            | P::DestroyDeploysEnded
-            | P::DestroyInstancesGone
-            | P::DestroyNetworkGone
-            | P::DestroyImagesGone
-            | P::DestroyRepoGone
-            | P::DestroyLogsGone
-            | P::DestroyFilesGone
+            #[rustfmt::skip]
+            P::AppPublished | P::DestroyAsked | P::DestroyMarked | P::DestroyUnrouted | P::DestroyDeploysEnded | P::DestroyInstancesGone
+            | P::DestroyNetworkGone | P::DestroyImagesGone | P::DestroyRepoGone | P::DestroyLogsGone | P::DestroyFilesGone
             | P::DestroyForgotten => Road::Ending,
             P::OlderSuperseded => Road::Superseded,
             P::BeforeMoveFailed | P::AfterMoveFailed | P::CandidatesGiven | P::FailedRemoved | P::FailureTold => Road::Failing,

@@ -22,6 +22,7 @@ mod other_docker;
 mod own_engine;
 mod repo;
 mod server;
+mod shared;
 mod small_disk;
 mod sshd;
 mod tarball;

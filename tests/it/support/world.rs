@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +15,7 @@ use super::machine::{make_folders, place_binary, processes, require_machine, sta
 use super::net::Range;
 use super::own_engine::OwnEngine;
 use super::repo::Repo;
+use super::shared::Shared;
 use super::small_disk::SmallDisk;
 use super::sshd::{Sshd, make_key};
 use super::wait::{eventually, until};
@@ -50,6 +50,7 @@ impl World {
         World::launch(None, TLS, more, env, |_| Vec::new())
     }
 
+    /// An installation on an engine of its own, which ends with it.
     pub fn start_on(engine: OwnEngine) -> World {
         World::start_on_with(engine, "")
     }
@@ -383,23 +384,5 @@ impl Drop for World {
             eprintln!("{logs}");
         }
         assert!(failed || left.is_empty(), "this world left behind:\n{}", left.join("\n"));
-    }
-}
-
-/// A hold on a world that other tests use too; shows its logs if the test that holds it fails.
-pub struct Shared(Arc<World>);
-
-impl Deref for Shared {
-    type Target = World;
-    fn deref(&self) -> &World {
-        &self.0
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.0.logs_of_roles());
-        }
     }
 }
