@@ -163,7 +163,8 @@ fn a_certificate_that_ends_is_told_of_in_time_and_nobody_is_sent_to_one_that_has
 
 #[test]
 fn maintenance_lasts_through_deploys_and_restarts_and_is_told_everywhere() {
-    let w = World::shared("edge");
+    // Of its own, as it kills the proxy.
+    let w = World::start();
     let (app, repo) = w.live("works", "one");
     w.paas(&["maintenance", "on", "-a", &app, "--message", "Back at <b>noon</b>"]).ok().says(&["in maintenance"]);
     w.add_key("edge-ssh", &["--app", &app]).ok();
