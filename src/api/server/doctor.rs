@@ -24,7 +24,13 @@ pub async fn doctor(State(server): State<Server>, who: Who) -> Result<Json<Findi
     let words = asked.as_ref().map_err(ToString::to_string);
     let mut found = engine::judge(words.as_ref().map(|info| *info).map_err(String::as_str));
     let folders: Vec<PathBuf> = [world.config.state_dir.clone()].into_iter().chain(asked.ok().map(|e| e.root_dir)).collect();
-    found.extend(look::disks(&folders, world.config.limits.disk_reserve).iter().flat_map(host::disk));
+    let mut disks = look::disks(&folders, world.config.limits.disk_reserve);
+    // In our unit everything but our own folders is read-only to us (ProtectSystem=strict): of others we can't tell.
+    disks
+        .iter_mut()
+        .filter(|disk| *disk.path != *world.config.state_dir.to_string_lossy())
+        .for_each(|disk| disk.read_only = false);
+    found.extend(disks.iter().flat_map(host::disk));
     let check = world.store.check().await.map_err(|e| e.to_string());
     found.push(drift::store(check.as_deref().map_err(String::as_str)));
     match server.views().await {

@@ -140,7 +140,10 @@ async fn aim(client: &Client, app: &AppName, args: &DrillArgs) -> Result<Aim, Cl
     let listening = status.proxy.detail.split(", ").find_map(|text| text.parse::<SocketAddr>().ok()).filter(|_| status.proxy.ok);
     let Some(mut to) = listening else { return Err(CliError::failed("no proxy is connected").hint("paas status")) };
     if to.ip().is_unspecified() {
-        to.set_ip(if to.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        // `[::]` takes both, and a host without IPv6 has only one of them.
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, to.port()));
+        let by_v6 = to.is_ipv6() && std::net::TcpStream::connect_timeout(&v6, Duration::from_secs(1)).is_ok();
+        to.set_ip(if by_v6 { v6.ip() } else { std::net::Ipv4Addr::LOCALHOST.into() });
     }
     let urls = client.app(app).await?.urls;
     let host = urls.first().and_then(|url| url.split("//").nth(1)).and_then(|rest| rest.split(['/', ':']).next());
