@@ -138,26 +138,10 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::UnixMillis;
-    use crate::names::{AppName, DeployId, InstanceId, ProcessName, ReleaseNumber};
+    use crate::names::InstanceId;
 
     fn layer(id: i64, bytes: u64) -> Layer {
-        let row = Instance {
-            id: InstanceId(id),
-            app_id: 1,
-            app: AppName::parse("shop").expect("valid"),
-            release: ReleaseNumber(1),
-            deploy: DeployId(1),
-            process: ProcessName::parse("web").expect("valid"),
-            index: 1,
-            port: 8080,
-            container: None,
-            wanted: Wanted::Live,
-            retired_by: None,
-            cut_streams: false,
-            counted: false,
-            created_at: UnixMillis(0),
-        };
+        let row = Instance::example(id, "web");
         Layer { row, bytes, limit: 2 << 30 }
     }
 

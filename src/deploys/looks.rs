@@ -109,27 +109,9 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::UnixMillis;
-    use crate::model::instance::Wanted;
-    use crate::names::{AppName, DeployId, ProcessName, ReleaseNumber};
 
     fn row(id: i64, process: &str) -> Instance {
-        Instance {
-            id: InstanceId(id),
-            app_id: 1,
-            app: AppName::parse("shop").expect("name"),
-            release: ReleaseNumber(1),
-            deploy: DeployId(1),
-            process: ProcessName::parse(process).expect("name"),
-            index: 1,
-            port: 8080,
-            container: None,
-            wanted: Wanted::Live,
-            retired_by: None,
-            cut_streams: false,
-            counted: false,
-            created_at: UnixMillis(0),
-        }
+        Instance::example(id, process)
     }
 
     #[test]

@@ -70,4 +70,25 @@ impl Instance {
     pub fn takes_requests(&self) -> bool {
         self.process.as_str() == "web"
     }
+
+    /// A live one of release 1 of `shop`, for tests to start from.
+    #[cfg(test)]
+    pub fn example(id: i64, process: &str) -> Self {
+        Self {
+            id: InstanceId(id),
+            app_id: 1,
+            app: AppName::parse("shop").expect("valid"),
+            release: ReleaseNumber(1),
+            deploy: DeployId(1),
+            process: ProcessName::parse(process).expect("valid"),
+            index: 1,
+            port: 8080,
+            container: None,
+            wanted: Wanted::Live,
+            retired_by: None,
+            cut_streams: false,
+            counted: false,
+            created_at: UnixMillis(0),
+        }
+    }
 }

@@ -156,10 +156,8 @@ pub enum Admitted {
 
 /// Phase 3: route and claim; waits while the route holds.
 pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
-    let mut subscribed = None;
+    let mut waiting = None;
     let (no_progress, mut held_since) = (Cell::new(0), None);
-    // Kept as long as it waits.
-    let mut _place = None;
     loop {
         let (limit, too_long, full) = match worker.shared.place(host, &[], record) {
             Placement::Forward { claim, commit_header } => {
@@ -180,12 +178,11 @@ pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record
             Placement::Maintenance(hold) => (hold, ProxyError::Maintenance, ProxyError::Maintenance),
         };
         let begun = *held_since.get_or_insert_with(Instant::now);
-        let Some((news, stages)) = &mut subscribed else {
+        let Some((_place, news, stages)) = &mut waiting else {
             let route = record.route.borrow().clone();
             let place = route.and_then(|route| worker.shared.held.take(&route.app, worker.limits().held_per_app));
-            _place = Some(place.ok_or(full)?);
             // Few wait. Looked at again after this, so that no snapshot is missed in between.
-            subscribed = Some((worker.shared.news.subscribe(), worker.shared.stage.subscribe()));
+            waiting = Some((place.ok_or(full)?, worker.shared.news.subscribe(), worker.shared.stage.subscribe()));
             continue;
         };
         let waited = tokio::select! {

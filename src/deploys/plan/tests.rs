@@ -1,7 +1,5 @@
 use super::*;
-use crate::base::clock::UnixMillis;
 use crate::manifest::ProcessSpec;
-use crate::names::{AppName, ReleaseNumber};
 
 fn name(text: &str) -> ProcessName {
     ProcessName::parse(text).expect("valid")
@@ -12,22 +10,7 @@ fn process(text: &str) -> Process {
 }
 
 fn live(id: i64, process: &str, index: u32) -> Instance {
-    Instance {
-        id: InstanceId(id),
-        app_id: 1,
-        app: AppName::parse("shop").expect("valid"),
-        release: ReleaseNumber(1),
-        deploy: DeployId(1),
-        process: name(process),
-        index,
-        port: 8080,
-        container: None,
-        wanted: Wanted::Live,
-        retired_by: None,
-        cut_streams: false,
-        counted: false,
-        created_at: UnixMillis(0),
-    }
+    Instance { index, ..Instance::example(id, process) }
 }
 
 #[test]

@@ -31,6 +31,12 @@ pub use instance::{Got, Instance, head_value, read_body, read_head, read_request
 /// Long enough for a loaded machine; nothing waits this long unless it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The names of a table's rows, each of which must be another.
+pub fn each_once<'n>(names: impl Iterator<Item = &'n str>) {
+    let mut seen = std::collections::BTreeSet::new();
+    names.for_each(|name| assert!(seen.insert(name), "the name `{name}` stands twice"));
+}
+
 type Addresses = Arc<Mutex<HashMap<InstanceId, SocketAddr>>>;
 
 pub struct World {

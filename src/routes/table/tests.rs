@@ -1,26 +1,10 @@
 use super::*;
 use crate::base::secret::Secret;
 use crate::model::certificate::Facts;
-use crate::names::{DeployId, ProcessName, ReleaseNumber};
 use crate::wire::limits::Limits;
 
 fn instance(id: i64, app: &str, process: &str, wanted: Wanted) -> InstanceView {
-    let row = Instance {
-        id: InstanceId(id),
-        app_id: 1,
-        app: AppName::parse(app).expect("valid"),
-        release: ReleaseNumber(1),
-        deploy: DeployId(1),
-        process: ProcessName::parse(process).expect("valid"),
-        index: 1,
-        port: 8080,
-        container: None,
-        wanted,
-        retired_by: None,
-        cut_streams: false,
-        counted: false,
-        created_at: UnixMillis(0),
-    };
+    let row = Instance { app: AppName::parse(app).expect("valid"), wanted, ..Instance::example(id, process) };
     InstanceView { row, commit: None, drain: Duration::from_secs(30), drain_streams: Duration::from_secs(600), suspended: false }
 }
 
