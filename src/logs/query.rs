@@ -142,14 +142,14 @@ pub fn last(segments: &Segments, query: &Query, num: usize) -> Result<Page, LogE
     let num = num.min(MOST_LAST);
     let entries = segments.entries();
     let mut cursor = Cursor { upto: entries.last().map_or(0, |e| e.number), ..Cursor::default() };
-    let mut best: Vec<LogLine> = Vec::new();
+    let mut best: Vec<Placed> = Vec::new();
     for entry in newest_first(&entries) {
         let Some(header) = entry.header(segments.folder()) else { continue };
         if !query.wants_segment(entry, header) {
             continue;
         }
         let finished = entry.state != State::Active;
-        let oldest = best.first().map_or(i64::MIN, |line| line.at_micros);
+        let oldest = best.first().map_or(i64::MIN, |(time, _)| *time);
         if finished && (num == 0 || (best.len() == num && entry.last_micros + TIME_SLACK_MICROS < oldest)) {
             continue;
         }
@@ -159,10 +159,10 @@ pub fn last(segments: &Segments, query: &Query, num: usize) -> Result<Page, LogE
         }
         best.extend(lines);
         // Stable, and each segment's own lines come in their order.
-        best.sort_by_key(|line| line.at_micros);
+        best.sort_by_key(|(time, _)| *time);
         best.drain(..best.len().saturating_sub(num));
     }
-    Ok(Page { lines: best, cursor, more: false })
+    Ok(Page { lines: best.into_iter().map(|(_, line)| line).collect(), cursor, more: false })
 }
 
 /// Active segments, then by the time of the last record.
@@ -172,13 +172,12 @@ fn newest_first(entries: &[Entry]) -> Vec<&Entry> {
     sorted
 }
 
+/// A line and the time by which it is sorted: within a segment the order of writing wins over a clock that was set back, as where pages
+/// are read forward.
+type Placed = (i64, LogLine);
+
 /// The last lines of one segment and the position after its last record; `None` if it was removed meanwhile.
-fn last_of(
-    segments: &Segments,
-    query: &Query,
-    num: usize,
-    header: &Header,
-) -> Result<Option<(VecDeque<LogLine>, u64)>, LogError> {
+fn last_of(segments: &Segments, query: &Query, num: usize, header: &Header) -> Result<Option<(VecDeque<Placed>, u64)>, LogError> {
     let failed = |source: std::io::Error| {
         let path = segments.folder().join(header.segment.to_string());
         LogError::File { act: "reading log segment", path, source }
@@ -187,15 +186,16 @@ fn last_of(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
-    let mut lines = VecDeque::new();
+    let (mut lines, mut time) = (VecDeque::new(), i64::MIN);
     while let Some(item) = reader.next().map_err(failed)? {
+        time = time.max(item.at_micros);
         if num > 0
             && let Some(line) = query.line(item, header)
         {
             if lines.len() == num {
                 lines.pop_front();
             }
-            lines.push_back(line);
+            lines.push_back((time, line));
         }
     }
     Ok(Some((lines, reader.position())))

@@ -73,6 +73,21 @@ fn lines_of_several_instances_come_in_the_order_of_time_and_by_any_filter() {
     assert!(with(&|q| q.num = Some(0)).is_empty());
 }
 
+#[test]
+fn a_clock_that_was_set_back_does_not_turn_the_lines_of_a_source_around() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = store(dir.path());
+    let (mut one, mut two) = (store.segment(&web(1)).expect("segment"), store.segment(&web(2)).expect("segment"));
+    append(&mut one.file, &[(at(10), "first"), (at(90), "second"), (at(20), "third"), (at(30), "fourth")]);
+    append(&mut two.file, &[(at(25), "of another"), (at(95), "its last")]);
+    let expected = ["first", "of another", "second", "third", "fourth", "its last"];
+    assert_eq!(texts(&store.query(&query(), None).expect("query").lines), expected);
+    for num in 1..=6 {
+        let last = Query { num: Some(num), ..query() };
+        assert_eq!(texts(&store.query(&last, None).expect("query").lines), expected[6 - num..]);
+    }
+}
+
 struct UnixMillisOf(i64);
 
 impl From<UnixMillisOf> for crate::base::clock::UnixMillis {
