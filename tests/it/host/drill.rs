@@ -86,9 +86,9 @@ fn doctor_is_content_with_a_healthy_host_and_names_each_unit_that_is_not() {
 
     names(&host, "systemctl disable -q docker.service", &["docker", "systemctl enable"], "systemctl enable -q docker.service");
     names(&host, "systemctl stop paas-dialer", &["processes", "paas-dialer", "systemctl"], "systemctl start paas-dialer");
-    // With its socket: doctor's own call would start it again.
-    let daemon = "systemctl stop paas-daemon.socket paas-daemon.service";
-    let start = "systemctl start paas-daemon.socket paas-daemon.service";
+    // With its sockets: doctor's own call, or the proxy's, would start it again.
+    let daemon = "systemctl stop paas-daemon.socket paas-control.socket paas-daemon.service";
+    let start = "systemctl start paas-daemon.socket paas-control.socket paas-daemon.service";
     names(&host, daemon, &["processes", "paas-daemon", "systemctl"], start);
     let drop_in = "/etc/ssh/sshd_config.d/*paas*.conf";
     names(
