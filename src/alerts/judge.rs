@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::base::clock::UnixMillis;
+use crate::model::alert::Kind;
+use crate::model::certificate::Certificates;
+
 /// What follows from a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -51,6 +55,38 @@ pub fn disk(free: u64, reserve: u64) -> Verdict {
     } else {
         Verdict::Keep
     }
+}
+
+/// An alert that is to be raised, once for its occurrence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub kind: Kind,
+    pub subject: String,
+    pub occurrence: String,
+    pub text: String,
+    pub hint: String,
+}
+
+/// Certificates → alerts. Told once when the end comes near and once when it has come, and once of one that can't be used.
+pub fn certificates(all: &Certificates, now: UnixMillis) -> Vec<Due> {
+    let ending = all.good.iter().filter(|c| c.ends_soon(now)).map(|certificate| {
+        let hosts = certificate.shown_for();
+        let (state, text) = match certificate.has_ended(now) {
+            true => ("ended", format!("the certificate for {hosts} has ended: clients refuse https")),
+            false => ("soon", format!("the certificate for {hosts} ends in {} days", certificate.days_left(now))),
+        };
+        let occurrence = format!("{} {state}", certificate.facts.fingerprint);
+        let hint = format!("paas certs add {hosts} --chain FILE --key FILE");
+        Due { kind: Kind::CertificateEnds, subject: hosts, occurrence, text, hint }
+    });
+    let spoilt = all.spoilt.iter().map(|spoilt| Due {
+        kind: Kind::CertificateSpoilt,
+        subject: spoilt.shown_for(),
+        occurrence: String::new(),
+        text: spoilt.text(),
+        hint: spoilt.todo(),
+    });
+    ending.chain(spoilt).collect()
 }
 
 /// An alert about how a process ends is over only after so long without an end: one that crashes each few minutes flutters otherwise.

@@ -1,7 +1,10 @@
 use std::time::Instant;
 
-use super::judge::{Ends, Patience, Verdict, disk};
+use super::judge::{Ends, Patience, Verdict, certificates, disk};
 use super::*;
+use crate::base::secret::Secret;
+use crate::model::certificate::{Certificate, Certificates, Facts, Spoilt};
+use crate::names::HostPattern;
 use crate::store::Sealer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,6 +28,45 @@ fn a_disk_is_low_below_its_reserve_and_fine_only_well_above_it() {
     assert_eq!(disk(4 * gib, 5 * gib), Verdict::Raise);
     assert_eq!(disk(5 * gib, 5 * gib), Verdict::Keep);
     assert_eq!(disk(6 * gib, 5 * gib), Verdict::Clear);
+}
+
+#[test]
+fn a_certificate_is_told_of_before_its_end_after_it_and_when_it_cannot_be_used() {
+    let day = 86_400_000;
+    let of = |host: &str, days: i64| Certificate {
+        hosts: vec![HostPattern::parse(host).expect("a host")],
+        facts: Facts {
+            fingerprint: host.to_owned(),
+            names: Vec::new(),
+            issuer: String::new(),
+            key_type: String::new(),
+            not_before: UnixMillis(0),
+            not_after: UnixMillis(days * day),
+        },
+        chain: String::new(),
+        key: Secret::new(String::new()),
+        created_at: UnixMillis(0),
+    };
+    let all = Certificates {
+        good: vec![of("fine.example", 90), of("soon.example", 12)],
+        spoilt: vec![Spoilt::of(of("spoilt.example", 12), "its key can't be opened")],
+    };
+    let due = |now: i64| -> Vec<_> {
+        let all = certificates(&all, UnixMillis(now * day));
+        all.into_iter().map(|d| (d.kind, d.occurrence, d.text, d.hint)).collect()
+    };
+    let (before, after) = (due(2), due(12));
+    assert_eq!((before.len(), after.len()), (2, 2));
+    assert!(before[0].0 == Kind::CertificateEnds && before[0].2.ends_with("ends in 10 days"), "{before:?}");
+    assert!(after[0].2.contains("has ended") && after[0].1 != before[0].1, "told once more: {after:?}");
+    assert_eq!(before[1], after[1], "a state, told once");
+    let (kind, _, text, hint) = &before[1];
+    assert_eq!(*kind, Kind::CertificateSpoilt);
+    assert!(
+        text.contains("spoilt.example") && text.contains("self-signed") && text.ends_with("its key can't be opened"),
+        "{text}"
+    );
+    assert!(hint.starts_with("paas certs add spoilt.example --chain FILE --key FILE"), "{hint}");
 }
 
 #[test]

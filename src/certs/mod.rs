@@ -4,6 +4,7 @@
 //! anything (the proxy does), puts a key into an error. Invariant: what passes here, the proxy can show.
 
 pub mod self_signed;
+pub mod sieve; // what was kept and can't be shown any more
 
 use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::crypto::ring;
@@ -58,10 +59,7 @@ pub fn check(hosts: &[HostPattern], chain: &str, key: &str, now: UnixMillis) -> 
     }
     let ders = certificates(chain, key)?;
     let secret = private_key(key)?;
-    let mut parsed = Vec::with_capacity(ders.len());
-    for (n, der) in ders.iter().enumerate() {
-        parsed.push(X509Certificate::from_der(der).map_err(|_| CertTrouble::Malformed(n + 1))?.1);
-    }
+    let parsed = parsed(&ders)?;
     let first = parsed.first().ok_or(CertTrouble::NoCertificate)?;
     belongs(&ders, &parsed, secret)?;
     for (n, pair) in parsed.windows(2).enumerate() {
@@ -99,6 +97,14 @@ fn certificates(chain: &str, key: &str) -> Result<Vec<CertificateDer<'static>>, 
         _ if chain.contains("PRIVATE KEY-----") && key.contains("BEGIN CERTIFICATE-----") => Err(CertTrouble::Exchanged),
         _ => Err(CertTrouble::NoCertificate),
     }
+}
+
+fn parsed<'a>(ders: &'a [CertificateDer<'static>]) -> Result<Vec<X509Certificate<'a>>, CertTrouble> {
+    let one = |(n, der): (usize, &'a CertificateDer<'static>)| match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => Ok(certificate),
+        Err(_) => Err(CertTrouble::Malformed(n + 1)),
+    };
+    ders.iter().enumerate().map(one).collect()
 }
 
 /// Several keys in one file would be a guess about which is meant.

@@ -2,6 +2,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use time::{Duration, OffsetDateTime};
 
 use super::*;
+use crate::base::secret::Secret;
+use crate::model::certificate::{Certificate, Certificates};
 
 fn now() -> UnixMillis {
     UnixMillis::now()
@@ -94,5 +96,32 @@ fn a_wildcard_speaks_for_one_label() {
     }
     for bad in ["apps.example", "a.shop.apps.example", "*.shop.apps.example"] {
         assert!(matches!(check(&hosts(&[bad]), &pem, &key, now()), Err(CertTrouble::OtherNames { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn what_was_kept_and_cannot_be_shown_any_more_is_set_apart() {
+    let ca = ca("R1");
+    let kept = |host: &str, change: fn(&mut Certificate)| {
+        let (pem, key) = leaf(&ca, &[host], (-1, 90));
+        let facts = check(&hosts(&[host]), &pem, &key, now()).expect("good");
+        let mut made = Certificate { hosts: hosts(&[host]), facts, chain: pem, key: Secret::new(key), created_at: now() };
+        change(&mut made);
+        made
+    };
+    let ended = kept("ended.example", |c| c.facts.not_after = UnixMillis(0));
+    let bad_chain = kept("chain.example", |c| c.chain = c.chain.replace("CERTIFICATE", "SOMETHING"));
+    let bad_key = kept("key.example", |c| c.key = Secret::new("no key".to_owned()));
+    let other_key = kept("other.example", |c| c.key = Secret::new(KeyPair::generate().expect("a key").serialize_pem()));
+    let all = Certificates { good: vec![bad_chain, ended, bad_key, other_key], spoilt: Vec::new() };
+    let sieve = sieve::Sieve::default();
+    for _ in 0..2 {
+        let sifted = sieve.sift(all.clone());
+        assert_eq!(sifted.good, [all.good[1].clone()], "its end is told of elsewhere");
+        let why: Vec<_> = sifted.spoilt.iter().map(|s| (s.shown_for(), s.why.clone())).collect();
+        let says = |host: &str, why: CertTrouble| (format!("{host}.example"), why.to_string());
+        let expected =
+            [says("chain", CertTrouble::NoCertificate), says("key", CertTrouble::NoKey), says("other", CertTrouble::OtherKey)];
+        assert_eq!(why, expected);
     }
 }

@@ -1,12 +1,11 @@
 //! Looks after what the installation stands on, and raises or clears the alerts about it. The verdicts are `alerts::judge`'s.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::alerts::judge::{Ends, Patience, Verdict, disk};
+use crate::alerts::judge::{Ends, Patience, Verdict, certificates, disk};
 use crate::base::clock::UnixMillis;
 use crate::base::size::bytes;
 use crate::deploys::world::World;
@@ -118,27 +117,25 @@ impl Watch {
         }
     }
 
-    /// Told once when the end comes near and once when it has come; over when none that is shown for these hosts ends soon.
+    /// No key is opened for this: the routes' publisher knows what it read when a certificate changed last.
     async fn certificates(&self) {
-        let (alerts, now) = (&self.world.alerts, UnixMillis::now());
+        let alerts = &self.world.alerts;
         // What can't be read now is looked at again; `paas doctor` says why.
-        let Ok(all) = self.world.store.certificates().await else { return };
-        let mut ending = BTreeSet::new();
-        for certificate in all.iter().filter(|c| c.ends_soon(now)) {
-            let hosts = certificate.shown_for();
-            let (state, text) = match certificate.has_ended(now) {
-                true => ("ended", format!("the certificate for {hosts} has ended: clients refuse https")),
-                false => ("soon", format!("the certificate for {hosts} ends in {} days", certificate.days_left(now))),
-            };
-            let occurrence = format!("{} {state}", certificate.facts.fingerprint);
-            let hint = format!("paas certs add {hosts} --chain FILE --key FILE");
-            alerts.raise_once(Kind::CertificateEnds, &hosts, &occurrence, &text, &hint).await;
-            ending.insert(hosts);
+        let Ok(all) = self.world.publisher.known_certificates().await else { return };
+        let due = certificates(&all, UnixMillis::now());
+        for new in &due {
+            alerts.raise_once(new.kind, &new.subject, &new.occurrence, &new.text, &new.hint).await;
         }
         for alert in alerts.list(0).await.unwrap_or_default() {
-            if alert.kind == Kind::CertificateEnds && !ending.contains(&alert.subject) {
-                let text = format!("no certificate that ends soon is shown for {} any more", alert.subject);
-                alerts.clear(alert.kind, &alert.subject, &text).await;
+            let over = match alert.kind {
+                Kind::CertificateEnds => "no certificate that ends soon is shown for",
+                Kind::CertificateSpoilt => "no certificate is unusable for",
+                Kind::DiskLow | Kind::CrashLoop | Kind::OutOfMemory | Kind::DeployFailed | Kind::DockerDown | Kind::RoleDown => {
+                    continue;
+                }
+            };
+            if !due.iter().any(|due| due.kind == alert.kind && due.subject == alert.subject) {
+                alerts.clear(alert.kind, &alert.subject, &format!("{over} {} any more", alert.subject)).await;
             }
         }
     }

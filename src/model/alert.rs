@@ -18,10 +18,12 @@ pub enum Kind {
     RoleDown,
     /// A certificate ends soon, or has ended.
     CertificateEnds,
+    /// A certificate of the store can't be shown, as it or its key can't be read.
+    CertificateSpoilt,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::DiskLow,
         Kind::CrashLoop,
         Kind::OutOfMemory,
@@ -29,6 +31,7 @@ impl Kind {
         Kind::DockerDown,
         Kind::RoleDown,
         Kind::CertificateEnds,
+        Kind::CertificateSpoilt,
     ];
 
     /// The word in rows, in JSON and in what receivers are sent.
@@ -41,6 +44,7 @@ impl Kind {
             Kind::DockerDown => "docker_down",
             Kind::RoleDown => "role_down",
             Kind::CertificateEnds => "certificate_ends",
+            Kind::CertificateSpoilt => "certificate_spoilt",
         }
     }
 

@@ -31,6 +31,23 @@ pub struct Certificate {
     pub created_at: UnixMillis,
 }
 
+/// One of the store that no client can be shown, as it or its key can't be read. Its hosts get what a host without a certificate gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoilt {
+    /// What it would be shown for, as far as that can be read.
+    pub hosts: Vec<HostPattern>,
+    /// None: nor can these.
+    pub facts: Option<Facts>,
+    pub why: String,
+}
+
+/// What there is of certificates. One that is spoilt spoils no other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    pub good: Vec<Certificate>,
+    pub spoilt: Vec<Spoilt>,
+}
+
 /// Somebody should act when a certificate ends within so many days.
 pub const ENDS_SOON_DAYS: i64 = 21;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -43,8 +60,7 @@ impl Certificate {
 
     /// Its hosts as one text.
     pub fn shown_for(&self) -> String {
-        let hosts: Vec<&str> = self.hosts.iter().map(HostPattern::as_str).collect();
-        hosts.join(" ")
+        listed(&self.hosts)
     }
 
     /// Whole days until it ends; negative: it has ended.
@@ -60,6 +76,33 @@ impl Certificate {
     pub fn has_ended(&self, now: UnixMillis) -> bool {
         self.facts.not_after.0 <= now.0
     }
+}
+
+impl Spoilt {
+    pub fn of(certificate: Certificate, why: impl Into<String>) -> Self {
+        Spoilt { hosts: certificate.hosts, facts: Some(certificate.facts), why: why.into() }
+    }
+
+    /// Its hosts as one text.
+    pub fn shown_for(&self) -> String {
+        if self.hosts.is_empty() { "HOST".to_owned() } else { listed(&self.hosts) }
+    }
+
+    /// What is, in one line.
+    pub fn text(&self) -> String {
+        let hosts = self.shown_for();
+        format!("the certificate for {hosts} can't be used, so clients get the self-signed one: {}", self.why)
+    }
+
+    /// What to do.
+    pub fn todo(&self) -> String {
+        format!("paas certs add {} --chain FILE --key FILE (puts another in its place)", self.shown_for())
+    }
+}
+
+fn listed(hosts: &[HostPattern]) -> String {
+    let hosts: Vec<&str> = hosts.iter().map(HostPattern::as_str).collect();
+    hosts.join(" ")
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@ use tokio::sync::Mutex;
 use crate::base::clock::UnixMillis;
 use crate::base::crash::{self, Point};
 use crate::base::filesystem;
+use crate::certs::sieve::Sieve;
 use crate::config::HostConfig;
 use crate::manifest::HttpSpec;
+use crate::model::certificate::Certificates;
 use crate::model::deploy::Deploy;
 use crate::model::disk::STORE_FLOOR;
 use crate::model::release::{Config, Release};
@@ -45,6 +47,9 @@ pub struct Publisher {
     dirty: AtomicBool,
     /// When the next certificate ends of those that the routes were last made by.
     next_end: std::sync::Mutex<Option<UnixMillis>>,
+    sieve: Sieve,
+    /// The certificates as they were read last. Each change of them is published, and so read.
+    certificates: std::sync::Mutex<Option<Arc<Certificates>>>,
 }
 
 impl Publisher {
@@ -58,7 +63,29 @@ impl Publisher {
             suspended: std::sync::Mutex::default(),
             dirty: AtomicBool::new(false),
             next_end: std::sync::Mutex::default(),
+            sieve: Sieve::default(),
+            certificates: std::sync::Mutex::default(),
         })
+    }
+
+    /// The certificates of the store: what clients are shown, and what can't be shown to anybody. Cancel-safe: yes, reads only.
+    pub async fn certificates(&self) -> Result<Arc<Certificates>, StoreError> {
+        let read = Arc::new(self.sieve.sift(self.store.certificates().await?));
+        *self.last_certificates() = Some(Arc::clone(&read));
+        Ok(read)
+    }
+
+    /// The same as they were read last, without opening a key: for who looks every few seconds.
+    pub async fn known_certificates(&self) -> Result<Arc<Certificates>, StoreError> {
+        let known = self.last_certificates().clone();
+        match known {
+            Some(known) => Ok(known),
+            None => self.certificates().await,
+        }
+    }
+
+    fn last_certificates(&self) -> std::sync::MutexGuard<'_, Option<Arc<Certificates>>> {
+        self.certificates.lock().expect("no code panics while it holds the certificates")
     }
 
     /// Takes the proxies to what the store says now. With no proxy connected the snapshot waits for one.
@@ -187,7 +214,8 @@ impl Publisher {
         }
         let mut domains = self.store.domains().await?;
         domains.retain(|d| apps.iter().any(|a| a.name == d.app));
-        let certificates = self.store.certificates().await?;
+        // A spoilt one is left out, and everything else published: `watch` and `paas doctor` tell of it.
+        let certificates = &self.certificates().await?.good;
         let now = UnixMillis::now();
         let valid = || certificates.iter().filter(|c| !c.has_ended(now));
         let next_end = valid().map(|c| c.facts.not_after).min();
@@ -197,7 +225,7 @@ impl Publisher {
             base: self.config.domain.clone(),
             commit_header: self.config.proxy.commit_header,
             certified: valid().flat_map(|c| c.hosts.iter().cloned()).collect(),
-            front: self.front(table::shown(certificates, now)),
+            front: self.front(table::shown(certificates.clone(), now)),
         };
         Ok((view, next_end))
     }
@@ -208,3 +236,6 @@ impl Publisher {
         Front { certs, fallback: self.fallback.clone(), trusted: proxy.trusted_proxies.clone(), limits: (&proxy.limits).into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

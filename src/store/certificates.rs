@@ -1,4 +1,5 @@
-//! Certificates; their keys are sealed at rest.
+//! Certificates; their keys are sealed at rest. A row that can't be read is given as spoilt, and spoils nothing else: all hosts of the
+//! installation hang on this one question.
 
 use std::collections::BTreeMap;
 
@@ -9,41 +10,55 @@ use super::row::{at, bad, int, json, text, to_json};
 use super::{Store, StoreError, Tx};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
-use crate::model::certificate::{Certificate, Facts};
+use crate::model::certificate::{Certificate, Certificates, Facts, Spoilt};
 use crate::names::HostPattern;
 
 fn bound(fingerprint: &str) -> String {
     format!("certificate/{fingerprint}")
 }
 
+/// What it says of itself.
+fn facts(row: &SqliteRow) -> Result<Facts, StoreError> {
+    Ok(Facts {
+        fingerprint: row.try_get("fingerprint")?,
+        names: json(row, "names")?,
+        issuer: row.try_get("issuer")?,
+        key_type: row.try_get("key_type")?,
+        not_before: at(row, "not_before")?,
+        not_after: at(row, "not_after")?,
+    })
+}
+
 impl Store {
     fn certificate(&self, row: &SqliteRow, hosts: Vec<HostPattern>) -> Result<Certificate, StoreError> {
-        let fingerprint: String = row.try_get("fingerprint")?;
-        let key = self.sealer.open(row.try_get("sealed")?, &bound(&fingerprint))?;
+        let facts = facts(row)?;
+        let key = self.sealer.open(row.try_get("sealed")?, &bound(&facts.fingerprint))?;
         Ok(Certificate {
             hosts,
             chain: row.try_get("chain")?,
-            key: Secret::new(String::from_utf8(key).map_err(|e| bad("sealed", e))?),
-            facts: Facts {
-                fingerprint,
-                names: json(row, "names")?,
-                issuer: row.try_get("issuer")?,
-                key_type: row.try_get("key_type")?,
-                not_before: at(row, "not_before")?,
-                not_after: at(row, "not_after")?,
-            },
+            key: Secret::new(String::from_utf8(key).map_err(|_| bad("sealed", "it is no text"))?),
+            facts,
             created_at: at(row, "created_at")?,
         })
     }
 
     /// All of them, in the order in which they came.
-    pub async fn certificates(&self) -> Result<Vec<Certificate>, StoreError> {
-        let mut hosts: BTreeMap<i64, Vec<HostPattern>> = BTreeMap::new();
+    pub async fn certificates(&self) -> Result<Certificates, StoreError> {
+        let mut hosts: BTreeMap<i64, Vec<Result<HostPattern, StoreError>>> = BTreeMap::new();
         for row in sqlx::query("select * from certificate_hosts order by host").fetch_all(&self.readers).await? {
-            hosts.entry(int(&row, "certificate_id")?).or_default().push(text(&row, "host", HostPattern::parse)?);
+            hosts.entry(int(&row, "certificate_id")?).or_default().push(text(&row, "host", HostPattern::parse));
         }
-        let rows = sqlx::query("select * from certificates order by id").fetch_all(&self.readers).await?;
-        rows.iter().map(|row| self.certificate(row, hosts.remove(&int(row, "id")?).unwrap_or_default())).collect()
+        let mut all = Certificates::default();
+        for row in sqlx::query("select * from certificates order by id").fetch_all(&self.readers).await? {
+            let (good, bad): (Vec<_>, Vec<_>) =
+                hosts.remove(&int(&row, "id")?).unwrap_or_default().into_iter().partition(Result::is_ok);
+            let hosts: Vec<HostPattern> = good.into_iter().flatten().collect();
+            match bad.into_iter().find_map(Result::err).map_or_else(|| self.certificate(&row, hosts.clone()), Err) {
+                Ok(certificate) => all.good.push(certificate),
+                Err(e) => all.spoilt.push(Spoilt { hosts, facts: facts(&row).ok(), why: e.to_string() }),
+            }
+        }
+        Ok(all)
     }
 
     /// Shows a certificate for its hosts from now on, in the place of what was shown for them.
@@ -54,7 +69,14 @@ impl Store {
             "insert into certificates
              (fingerprint, chain, sealed, names, issuer, key_type, not_before, not_after, source, created_at)
              values (?, ?, ?, ?, ?, ?, ?, ?, 'added', ?)
-             on conflict (fingerprint) do update set chain = excluded.chain, sealed = excluded.sealed
+             on conflict (fingerprint) do update set
+                 chain = excluded.chain,
+                 sealed = excluded.sealed,
+                 names = excluded.names,
+                 issuer = excluded.issuer,
+                 key_type = excluded.key_type,
+                 not_before = excluded.not_before,
+                 not_after = excluded.not_after
              returning id",
         )
         .bind(&facts.fingerprint)

@@ -34,7 +34,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("deploys", "alerts"), // a deploy that failed
     ("deploys", "disk"),   // nothing begins on a disk that is too full
     ("builds", "git"),
-    ("routes", "logs"), // access lines
+    ("routes", "logs"),  // access lines
+    ("routes", "certs"), // what can't be shown is left out
     ("tasks", "logs"),
     ("doctor", "alerts"), // one reserve of a disk for both
 ];

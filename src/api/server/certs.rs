@@ -11,12 +11,13 @@ use crate::api::types::certs::{Cert, CertQuery, ExportedCert, NewCert};
 use crate::base::clock::UnixMillis;
 use crate::certs;
 use crate::model::access::Right;
-use crate::model::certificate::Certificate;
+use crate::model::certificate::{Certificate, Facts, Spoilt};
 use crate::names::HostPattern;
 
 pub async fn list(State(server): State<Server>, who: Who) -> Result<Json<Vec<Cert>>, Fail> {
     who.must(Right::Administer, None)?;
-    Ok(Json(server.world.store.certificates().await?.iter().map(shown).collect()))
+    let all = server.world.publisher.certificates().await?;
+    Ok(Json(all.good.iter().map(shown).chain(all.spoilt.iter().map(spoilt)).collect()))
 }
 
 pub async fn add(State(server): State<Server>, who: Who, Json(new): Json<NewCert>) -> Result<Json<Cert>, Fail> {
@@ -40,6 +41,7 @@ pub async fn show(
 ) -> Result<Json<ExportedCert>, Fail> {
     who.must(Right::Administer, None)?;
     let found = server.certificate_for(&HostPattern::parse(&host)?).await?;
+    let found = found.map_err(|spoilt| Fail::new(ErrorCode::Conflict, spoilt.text()).hint(spoilt.todo()))?;
     if query.with_key {
         tracing::info!(by = who.name(), "the private key of the certificate for {host} was exported");
     }
@@ -53,13 +55,14 @@ pub async fn remove(State(server): State<Server>, who: Who, Path(host): Path<Str
     let found = server.certificate_for(&host).await?;
     server.world.store.certificate_remove(&host, &who.name()).await?;
     server.publish_routes().await?;
-    Ok(Json(shown(&found)))
+    Ok(Json(found.as_ref().map_or_else(spoilt, shown)))
 }
 
 impl Server {
-    async fn certificate_for(&self, host: &HostPattern) -> Result<Certificate, Fail> {
-        let all = self.world.store.certificates().await?;
-        let found = all.into_iter().find(|c| c.hosts.contains(host));
+    async fn certificate_for(&self, host: &HostPattern) -> Result<Result<Certificate, Spoilt>, Fail> {
+        let all = self.world.publisher.certificates().await?;
+        let good = all.good.iter().find(|c| c.hosts.contains(host)).cloned().map(Ok);
+        let found = good.or_else(|| all.spoilt.iter().find(|s| s.hosts.contains(host)).cloned().map(Err));
         found.ok_or_else(|| {
             Fail::new(ErrorCode::NotFound, format!("there is no certificate for `{host}`")).hint("`paas certs list` shows them")
         })
@@ -79,5 +82,32 @@ pub fn shown(certificate: &Certificate) -> Cert {
         added_at: certificate.created_at,
         ends_soon: certificate.ends_soon(now),
         days_left: certificate.days_left(now),
+        trouble: None,
+    }
+}
+
+fn spoilt(spoilt: &Spoilt) -> Cert {
+    let known = spoilt.facts.clone();
+    let nothing = Facts {
+        fingerprint: String::new(),
+        names: Vec::new(),
+        issuer: String::new(),
+        key_type: String::new(),
+        not_before: UnixMillis(0),
+        not_after: UnixMillis(0),
+    };
+    let facts = known.unwrap_or(nothing);
+    Cert {
+        hosts: spoilt.hosts.clone(),
+        names: facts.names,
+        issuer: facts.issuer,
+        key_type: facts.key_type,
+        not_before: facts.not_before,
+        not_after: facts.not_after,
+        fingerprint: facts.fingerprint,
+        added_at: UnixMillis(0),
+        ends_soon: false,
+        days_left: 0,
+        trouble: Some(spoilt.why.clone()),
     }
 }

@@ -67,14 +67,15 @@ impl Server {
         Ok(views)
     }
 
-    /// One finding for each that ends soon.
+    /// One finding for each that ends soon or can't be used.
     async fn certificates_found(&self) -> Vec<doctor::Finding> {
-        let all = match self.world.store.certificates().await {
+        let all = match self.world.publisher.certificates().await {
             Ok(all) => all,
             Err(e) => return vec![doctor::problem("certs", format!("certificates can't be read: {e}"), "paas certs list")],
         };
         let now = UnixMillis::now();
-        let soon = all.iter().filter(|certificate| certificate.ends_soon(now)).map(|certificate| {
+        let spoilt = all.spoilt.iter().map(|spoilt| doctor::problem("certs", spoilt.text(), spoilt.todo()));
+        let soon = all.good.iter().filter(|certificate| certificate.ends_soon(now)).map(|certificate| {
             let (hosts, days) = (certificate.shown_for(), certificate.days_left(now));
             let todo = format!("paas certs add {hosts} --chain FILE --key FILE");
             if certificate.has_ended(now) {
@@ -82,7 +83,7 @@ impl Server {
             }
             doctor::warning("certs", format!("the certificate for {hosts} ends in {days} days"), todo)
         });
-        soon.collect()
+        spoilt.chain(soon).collect()
     }
 
     async fn alerts_found(&self) -> Vec<doctor::Finding> {
@@ -91,7 +92,7 @@ impl Server {
             // Certificates have findings of their own.
             Ok(open) => open
                 .into_iter()
-                .filter(|a| a.kind != Kind::CertificateEnds)
+                .filter(|a| !matches!(a.kind, Kind::CertificateEnds | Kind::CertificateSpoilt))
                 .map(|a| doctor::warning("alerts", a.text, a.hint))
                 .collect(),
             Err(e) => vec![doctor::warning("alerts", format!("open alerts can't be read: {e}"), "paas alerts")],

@@ -69,8 +69,8 @@ pub async fn explain_one(
     if let Some(names) = explained.certificate.filter(|names| !names.is_empty()) {
         let shown_for =
             |c: &crate::model::certificate::Certificate| c.hosts.iter().any(|h| names.iter().any(|n| n == h.as_str()));
-        let all = server.world.store.certificates().await?;
-        answer.certificate = all.iter().find(|c| shown_for(c)).map(super::certs::shown);
+        let all = server.world.publisher.certificates().await?;
+        answer.certificate = all.good.iter().find(|c| shown_for(c)).map(super::certs::shown);
     }
     Ok(Json(answer))
 }

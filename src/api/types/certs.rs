@@ -26,6 +26,9 @@ pub struct Cert {
     /// Whole days until its end; below 0: it has ended.
     #[serde(default)]
     pub days_left: i64,
+    /// Why it can't be used: clients get the self-signed one for these hosts. What can't be read of it is empty or 0 then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,7 +37,13 @@ pub async fn run(context: &Context, act: Option<CertsAct>) -> Outcome {
 }
 
 fn row(host: &str, cert: &Cert) -> Vec<String> {
-    let until = cert.not_after.rfc3339().chars().take(10).collect();
+    let until: String = match cert.not_after.0 {
+        0 => "-".to_owned(),
+        _ => cert.not_after.rfc3339().chars().take(10).collect(),
+    };
+    if let Some(why) = &cert.trouble {
+        return vec![host.to_owned(), cert.issuer.clone(), until, cert.key_type.clone(), format!("CAN'T BE USED: {why}")];
+    }
     let soon = match cert.days_left {
         _ if !cert.ends_soon => String::new(),
         ..0 => "HAS ENDED".to_owned(),

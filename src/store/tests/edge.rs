@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::base::clock::UnixMillis;
+use crate::model::certificate::{Certificate, Facts};
+use crate::names::HostPattern;
 
 #[tokio::test]
 async fn maintenance_is_kept_until_it_is_over_or_the_app_is_gone() {
@@ -24,13 +26,12 @@ async fn maintenance_is_kept_until_it_is_over_or_the_app_is_gone() {
     assert!(f.store.maintenances().await.expect("none").is_empty());
 }
 
-#[tokio::test]
-async fn a_certificates_key_is_sealed_and_goes_with_its_last_host() {
-    use crate::model::certificate::{Certificate, Facts};
-    use crate::names::HostPattern;
-    let f = fixture().await;
-    let hosts = |names: &[&str]| names.iter().map(|n| HostPattern::parse(n).expect("host")).collect::<Vec<_>>();
-    let made = |fingerprint: &str, names: &[&str]| Certificate {
+fn hosts(names: &[&str]) -> Vec<HostPattern> {
+    names.iter().map(|n| HostPattern::parse(n).expect("host")).collect()
+}
+
+fn made(fingerprint: &str, names: &[&str]) -> Certificate {
+    Certificate {
         hosts: hosts(names),
         facts: Facts {
             fingerprint: fingerprint.to_owned(),
@@ -43,9 +44,42 @@ async fn a_certificates_key_is_sealed_and_goes_with_its_last_host() {
         chain: "CHAIN".to_owned(),
         key: Secret::new("hidden-key-text".to_owned()),
         created_at: UnixMillis(0),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_spoils_no_other_and_another_takes_its_place() {
+    let f = fixture().await;
+    let names = [["key.example"], ["names.example"], ["good.example"]];
+    for (n, names) in names.iter().enumerate() {
+        f.store.certificate_put(&made(&n.to_string(), names), "root").await.expect("put");
+    }
+    // Sealed by another key, and a column that is damaged.
+    for damage in [
+        "update certificates set sealed = zeroblob(60) where fingerprint = '0'",
+        "update certificates set names = '[' where fingerprint = '1'",
+    ] {
+        sqlx::query(damage).execute(&f.store.writer).await.expect("damaged");
+    }
+
+    let all = f.store.certificates().await.expect("the others are read");
+
+    assert_eq!(all.good.iter().map(Certificate::shown_for).collect::<Vec<_>>(), ["good.example"]);
+    let spoilt: Vec<_> = all.spoilt.iter().map(|s| (s.shown_for(), s.facts.is_some())).collect();
+    assert_eq!(spoilt, [("key.example".to_owned(), true), ("names.example".to_owned(), false)]);
+    assert!(all.spoilt[0].why.contains("secret key") && all.spoilt[1].why.contains("names"), "{:?}", all.spoilt);
+    // The same ones once more, and a removal, which needs no key.
+    f.store.certificate_put(&made("1", &["names.example"]), "root").await.expect("put again");
+    f.store.certificate_remove(&hosts(&["key.example"])[0], "root").await.expect("removed");
+    let mended = f.store.certificates().await.expect("read");
+    assert_eq!((mended.good.len(), mended.spoilt), (2, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_certificates_key_is_sealed_and_goes_with_its_last_host() {
+    let f = fixture().await;
     f.store.certificate_put(&made("a", &["shop.example", "*.shop.example"]), "root").await.expect("put");
-    let kept = f.store.certificates().await.expect("read");
+    let kept = f.store.certificates().await.expect("read").good;
     assert_eq!(kept.len(), 1);
     assert_eq!(
         (kept[0].hosts.clone(), kept[0].key.reveal().as_str()),
@@ -56,9 +90,9 @@ async fn a_certificates_key_is_sealed_and_goes_with_its_last_host() {
     assert!(!sealed.windows(6).any(|w| w == b"hidden"), "the key is not in the file");
 
     f.store.certificate_put(&made("b", &["shop.example"]), "root").await.expect("a newer one");
-    assert_eq!(f.store.certificates().await.expect("read").len(), 2, "the old one still has the other host");
+    assert_eq!(f.store.certificates().await.expect("read").good.len(), 2, "the old one still has the other host");
     f.store.certificate_remove(&hosts(&["*.shop.example"])[0], "root").await.expect("removed");
-    let left = f.store.certificates().await.expect("read");
+    let left = f.store.certificates().await.expect("read").good;
     assert_eq!((left.len(), left[0].facts.fingerprint.as_str()), (1, "b"), "a key that nothing needs is not kept");
     assert!(matches!(f.store.certificate_remove(&hosts(&["*.shop.example"])[0], "root").await, Err(StoreError::NotFound(_))));
 }

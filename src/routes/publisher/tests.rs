@@ -1,0 +1,72 @@
+use std::path::Path;
+
+use super::*;
+use crate::base::secret::Secret;
+use crate::config::LogsConfig;
+use crate::logs::LogStore;
+use crate::model::certificate::{Certificate, Facts};
+use crate::names::HostPattern;
+use crate::routes::access_log::AccessLog;
+use crate::store::Sealer;
+
+const LOGS: LogsConfig = LogsConfig { max_bytes_per_app: 1 << 20, lines_per_second: 10, burst: 10 };
+
+fn made(host: &str) -> Certificate {
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
+    Certificate {
+        hosts: vec![HostPattern::parse(host).expect("a host")],
+        facts: Facts {
+            fingerprint: host.to_owned(),
+            names: vec![host.to_owned()],
+            issuer: "R1".to_owned(),
+            key_type: "ECDSA P-256".to_owned(),
+            not_before: UnixMillis(0),
+            not_after: UnixMillis(i64::MAX),
+        },
+        chain: cert.pem(),
+        key: Secret::new(signing_key.serialize_pem()),
+        created_at: UnixMillis(0),
+    }
+}
+
+/// A publisher on a store in this folder, whose secrets `key` seals.
+async fn publisher(folder: &Path, key: u8) -> Arc<Publisher> {
+    let store = Store::open(&folder.join("paas.db"), Sealer::new(&[key; 32])).await.expect("a store");
+    let config = HostConfig { state_dir: folder.to_owned(), ..HostConfig::default_at(Path::new("paas.toml")) };
+    let proxies = Proxies::new(AccessLog::new(LogStore::open(folder.join("logs"), &LOGS)));
+    Publisher::new(store, Arc::new(config), proxies, None)
+}
+
+#[tokio::test]
+async fn routes_are_published_without_a_certificate_that_cannot_be_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (before, now) = (publisher(folder.path(), 1).await, publisher(folder.path(), 2).await);
+    before.store.certificate_put(&made("sealed.example"), "root").await.expect("put");
+    now.store.certificate_put(&made("good.example"), "root").await.expect("put");
+    let damaged = Certificate { chain: "no PEM".to_owned(), ..made("damaged.example") };
+    now.store.certificate_put(&damaged, "root").await.expect("put");
+
+    now.publish().await.expect("all else is published");
+
+    let snapshot = now.proxies.current().expect("a snapshot");
+    let shown: Vec<_> = snapshot.front.certs.iter().flat_map(|c| c.names.clone()).collect();
+    assert_eq!(shown, ["good.example"]);
+    let view = now.view().await.expect("a view").0;
+    assert_eq!(view.certified, [HostPattern::parse("good.example").expect("a host")], "nobody is sent to https for the others");
+    let told = now.known_certificates().await.expect("known");
+    let spoilt: Vec<_> = told.spoilt.iter().map(|s| s.shown_for()).collect();
+    assert_eq!(spoilt, ["sealed.example", "damaged.example"]);
+}
+
+#[tokio::test]
+async fn who_looks_every_few_seconds_opens_no_key_until_a_certificate_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let publisher = publisher(folder.path(), 1).await;
+    publisher.store.certificate_put(&made("a.example"), "root").await.expect("put");
+    let first = publisher.known_certificates().await.expect("read at the first look");
+    assert_eq!(first.good.len(), 1);
+    assert!(Arc::ptr_eq(&first, &publisher.known_certificates().await.expect("known")), "not read again");
+    publisher.store.certificate_put(&made("b.example"), "root").await.expect("put");
+    publisher.publish().await.expect("each change is published");
+    assert_eq!(publisher.known_certificates().await.expect("known").good.len(), 2);
+}
