@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock::UnixMillis;
 use crate::model::alert::Kind;
 use crate::model::certificate::Certificates;
+use crate::model::end::{CALM, SELDOM, is_often};
 
 /// What follows from a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,16 @@ pub fn disk(free: u64, reserve: u64) -> Verdict {
     }
 }
 
+/// Ends of one place within the hour, the last of them so long ago → verdict. It is over only when they are much fewer, so that an alert does
+/// not flutter; and those of a crash loop that is over are not told of once more.
+pub fn ends_within_an_hour(ends: u32, since_last: Duration) -> Verdict {
+    match ends {
+        _ if is_often(ends, since_last) => Verdict::Raise,
+        SELDOM.. => Verdict::Keep,
+        ..SELDOM => Verdict::Clear,
+    }
+}
+
 /// An alert that is to be raised, once for its occurrence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
@@ -89,11 +100,8 @@ pub fn certificates(all: &Certificates, now: UnixMillis) -> Vec<Due> {
     ending.chain(spoilt).collect()
 }
 
-/// An alert about how a process ends is over only after so long without an end: one that crashes each few minutes flutters otherwise.
-const CALM: Duration = Duration::from_secs(600);
-
-/// When the processes of apps ended last. What a crash loop is says `model::end`; this is for its end. Kept in memory: after a restart of the
-/// daemon each is calm only after a whole `CALM` of looking.
+/// When the processes of apps ended last. What a crash loop is says `model::end`; this is for its end, after [`CALM`] without one: what crashes
+/// each few minutes flutters otherwise. Kept in memory: after a restart of the daemon each is calm only after a whole `CALM` of looking.
 #[derive(Debug)]
 pub struct Ends {
     began: Instant,

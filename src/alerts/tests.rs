@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::judge::{Ends, Patience, Verdict, certificates, disk};
+use super::judge::{Ends, Patience, Verdict, certificates, disk, ends_within_an_hour};
 use super::*;
 use crate::base::secret::Secret;
 use crate::model::certificate::{Certificate, Certificates, Facts, Spoilt};
@@ -67,6 +67,13 @@ fn a_certificate_is_told_of_before_its_end_after_it_and_when_it_cannot_be_used()
         "{text}"
     );
     assert!(hint.starts_with("paas certs add spoilt.example --chain FILE --key FILE"), "{hint}");
+}
+
+#[test]
+fn six_ends_in_an_hour_are_told_of_until_they_are_two() {
+    let verdicts = [0, 2, 3, 5, 6, 40].map(|ends| ends_within_an_hour(ends, 599 * SECOND));
+    assert_eq!(verdicts, [Verdict::Clear, Verdict::Clear, Verdict::Keep, Verdict::Keep, Verdict::Raise, Verdict::Raise]);
+    assert_eq!(ends_within_an_hour(40, 600 * SECOND), Verdict::Keep, "a crash loop that is over is not told of once more");
 }
 
 #[test]

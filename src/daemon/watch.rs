@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::alerts::judge::{Ends, Patience, Verdict, certificates, disk};
+use crate::alerts::judge::{self, Patience, Verdict, certificates, disk, ends_within_an_hour};
 use crate::base::clock::UnixMillis;
 use crate::base::size::bytes;
 use crate::deploys::world::World;
 use crate::instances::link::Change;
 use crate::model::alert::Kind;
-use crate::model::end::{crash_loop_phrase, is_crash_loop};
+use crate::model::end::{End, Ends, OFTEN_WITHIN, SELDOM, crash_loop_phrase, is_crash_loop, often_phrase};
 use crate::model::instance::Wanted;
 use crate::names::InstanceId;
 use crate::wire::init::EndReport;
@@ -22,12 +22,15 @@ const POLL: Duration = Duration::from_secs(5);
 const ROLE_LIMIT: Duration = Duration::from_secs(10);
 const ENGINE_LIMIT: Duration = Duration::from_secs(15);
 
+/// More than the store keeps of an app.
+const ENDS_KEPT: u32 = 200;
+
 struct Watch {
     world: Arc<World>,
     docker: Patience,
     proxy: Patience,
     dialer: Patience,
-    ends: Ends,
+    ends: judge::Ends,
 }
 
 /// Watches until the daemon stops. Cancel-safe: yes; every look stands for itself.
@@ -39,7 +42,7 @@ pub async fn watch(world: Arc<World>) {
         docker: Patience::new(ENGINE_LIMIT),
         proxy: Patience::new(ROLE_LIMIT),
         dialer: Patience::new(ROLE_LIMIT),
-        ends: Ends::new(now),
+        ends: judge::Ends::new(now),
         world,
     };
     let mut ticks = tokio::time::interval(POLL);
@@ -64,6 +67,7 @@ impl Watch {
         self.disks().await;
         self.certificates().await;
         self.calm_down().await;
+        self.ends_of_the_hour().await;
     }
 
     async fn roles(&mut self) {
@@ -130,9 +134,13 @@ impl Watch {
             let over = match alert.kind {
                 Kind::CertificateEnds => "no certificate that ends soon is shown for",
                 Kind::CertificateSpoilt => "no certificate is unusable for",
-                Kind::DiskLow | Kind::CrashLoop | Kind::OutOfMemory | Kind::DeployFailed | Kind::DockerDown | Kind::RoleDown => {
-                    continue;
-                }
+                Kind::DiskLow
+                | Kind::CrashLoop
+                | Kind::EndsOften
+                | Kind::OutOfMemory
+                | Kind::DeployFailed
+                | Kind::DockerDown
+                | Kind::RoleDown => continue,
             };
             if !due.iter().any(|due| due.kind == alert.kind && due.subject == alert.subject) {
                 alerts.clear(alert.kind, &alert.subject, &format!("{over} {} any more", alert.subject)).await;
@@ -158,6 +166,33 @@ impl Watch {
             let what = crash_loop_phrase(report.in_a_row);
             let text = format!("{} of {} is {what}: it {}", row.label(), row.app, report.summary());
             self.world.alerts.raise(Kind::CrashLoop, &subject, &text, &hint).await;
+        }
+    }
+
+    /// What runs long enough between its ends to be in no crash loop, and ends again and again.
+    async fn ends_of_the_hour(&self) {
+        let (world, now) = (&self.world, UnixMillis::now());
+        let since = UnixMillis(now.0.saturating_sub(i64::try_from(OFTEN_WITHIN.as_millis()).unwrap_or(i64::MAX)));
+        let Ok(counted) = world.store.ends_counted(since, now, SELDOM).await else { return };
+        let verdict = |place: &Ends| ends_within_an_hour(place.ends, now.since(place.last));
+        for place in counted.iter().filter(|place| verdict(place) == Verdict::Raise) {
+            let subject = place.subject();
+            // A crash loop is told of already.
+            if world.alerts.open(Kind::CrashLoop, &subject).await.is_some() {
+                continue;
+            }
+            let label = place.label();
+            let newest = world.store.ends(place.app_id, ENDS_KEPT).await.unwrap_or_default();
+            let last = newest.iter().find(|e| e.live && e.label() == label).map(End::phrase).unwrap_or_default();
+            let text = format!("{label} of {} {}; the last time it {last}", place.app, often_phrase(place.ends));
+            world.alerts.raise(Kind::EndsOften, &subject, &text, &format!("paas why -a {}", place.app)).await;
+        }
+        for alert in world.alerts.list(0).await.unwrap_or_default() {
+            let goes_on = counted.iter().any(|place| place.subject() == alert.subject && verdict(place) != Verdict::Clear);
+            if alert.kind == Kind::EndsOften && !goes_on {
+                let text = format!("each instance of {} has ended less than {SELDOM} times within an hour", alert.subject);
+                world.alerts.clear(alert.kind, &alert.subject, &text).await;
+            }
         }
     }
 

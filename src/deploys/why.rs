@@ -19,8 +19,8 @@ use crate::wire::init;
 const DROPPED_LATELY: Duration = Duration::from_secs(120);
 /// An app that logs too much writes a marker every second; its newest lines hold one.
 const LINES_LOOKED_AT: usize = 2000;
-/// More than the ends that one story needs.
-const ENDS: u32 = 50;
+/// All that the store keeps: those of an hour are counted.
+const ENDS: u32 = 200;
 
 impl World {
     /// Why the app is as it is. Cancel-safe: yes, reads only.

@@ -9,6 +9,8 @@ pub enum Kind {
     DiskLow,
     /// An instance ends again and again soon after its start.
     CrashLoop,
+    /// An instance ends many times in an hour, with healthy runs between.
+    EndsOften,
     /// The kernel killed an app because it used more memory than its limit.
     OutOfMemory,
     DeployFailed,
@@ -23,9 +25,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::DiskLow,
         Kind::CrashLoop,
+        Kind::EndsOften,
         Kind::OutOfMemory,
         Kind::DeployFailed,
         Kind::DockerDown,
@@ -39,6 +42,7 @@ impl Kind {
         match self {
             Kind::DiskLow => "disk_low",
             Kind::CrashLoop => "crash_loop",
+            Kind::EndsOften => "ends_often",
             Kind::OutOfMemory => "out_of_memory",
             Kind::DeployFailed => "deploy_failed",
             Kind::DockerDown => "docker_down",

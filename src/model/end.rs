@@ -1,9 +1,11 @@
 //! How a run of an app ended without being asked to: what is kept of it after the instance is gone.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UnixMillis;
-use crate::names::{InstanceId, ProcessName, ReleaseNumber};
+use crate::names::{AppName, InstanceId, ProcessName, ReleaseNumber};
 
 /// A run that lasted so long was healthy.
 pub const HEALTHY_MS: u64 = 60_000;
@@ -21,6 +23,24 @@ pub fn is_crash_loop(in_a_row: u32) -> bool {
 pub fn loops(in_a_row: u32, backing_off: bool, ended_at: Option<UnixMillis>, now: UnixMillis) -> bool {
     let is_young = || ended_at.is_some_and(|at| now.0.saturating_sub(at.0) < i64::try_from(HEALTHY_MS).unwrap_or(i64::MAX));
     is_crash_loop(in_a_row) && (backing_off || is_young())
+}
+
+/// So many ends of one place (`web.1`) within [`OFTEN_WITHIN`] are too many, however long each run was; below the second number it is over.
+pub const OFTEN: u32 = 6;
+pub const SELDOM: u32 = 3;
+pub const OFTEN_WITHIN: Duration = Duration::from_secs(3600);
+
+/// What has run for so long since its last end, however often it ended before, is no trouble now.
+pub const CALM: Duration = Duration::from_secs(600);
+
+/// Whether so many ends within [`OFTEN_WITHIN`], the last one so long ago, are something to tell of.
+pub fn is_often(ends: u32, since_last: Duration) -> bool {
+    ends >= OFTEN && since_last < CALM
+}
+
+/// To stand after a name.
+pub fn often_phrase(ends: u32) -> String {
+    format!("has ended {ends} times within an hour")
 }
 
 /// To stand after a name and `is`.
@@ -46,6 +66,29 @@ pub enum Cause {
     NotStarted,
     /// Its container was stopped or removed by something else than paas: a person, a restart of Docker or of the host.
     Lost,
+}
+
+/// How often the runs at one place (`web.1`) of an app have ended within some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    pub app_id: i64,
+    pub app: AppName,
+    pub process: ProcessName,
+    pub index: u32,
+    pub ends: u32,
+    pub last: UnixMillis,
+}
+
+impl Ends {
+    /// `web.1`
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.process, self.index)
+    }
+
+    /// What an alert is about: `shop/web`.
+    pub fn subject(&self) -> String {
+        format!("{}/{}", self.app, self.process)
+    }
 }
 
 /// One end as stored.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::clock::UnixMillis;
 use crate::model::deploy::{Deploy, State};
-use crate::model::end::{self, Cause, End, crash_loop_phrase, size};
+use crate::model::end::{self, Cause, End, OFTEN_WITHIN, crash_loop_phrase, is_often, often_phrase, size};
 use crate::model::maintenance::Maintenance;
 use crate::model::release::{Config, Release, default_count};
 use crate::names::{AppName, ReleaseNumber};
@@ -174,6 +174,9 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
             Phase::Away => found.push(format!("{label} does not run")),
             Phase::Running => {}
         }
+        if let Some(ends) = often(facts, label).filter(|_| !i.loops(facts.now)) {
+            found.push(format!("{label} {}", often_phrase(ends)));
+        }
         if let Some((now, limit)) = i.pids.filter(|(now, limit)| *now as f64 >= *limit as f64 * PIDS_FULL) {
             found
                 .push(format!("{label} uses {now} of {limit} processes and threads: more are refused, so a fork bomb ends here"));
@@ -189,6 +192,15 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
         found.push(format!("it logs more than may be kept: {dropped}"));
     }
     found
+}
+
+/// How often the live release has ended at this place within the hour, if that is trouble now.
+fn often(facts: &Facts<'_>, label: &str) -> Option<u32> {
+    let live = facts.live?.number;
+    let lately = |e: &&End| e.live && e.release == live && e.label() == label && facts.now.since(e.at) < OFTEN_WITHIN;
+    let ends = u32::try_from(facts.ends.iter().filter(lately).count()).unwrap_or(u32::MAX);
+    let last = facts.ends.iter().find(lately)?;
+    is_often(ends, facts.now.since(last.at)).then_some(ends)
 }
 
 fn summary(facts: &Facts<'_>, verdict: Verdict, trouble: &[String], end: Option<&End>) -> String {

@@ -4,10 +4,11 @@ use sqlx::sqlite::SqliteRow;
 
 use super::row::{at, bad, flag, int, json, number, text, to_json};
 use super::{Store, StoreError};
+use crate::base::clock::UnixMillis;
 use crate::model::app::App;
 use crate::model::crash::{CrashFile, NewCrashFile};
-use crate::model::end::End;
-use crate::names::{CrashId, InstanceId, ProcessName, ReleaseNumber};
+use crate::model::end::{End, Ends};
+use crate::names::{AppName, CrashId, InstanceId, ProcessName, ReleaseNumber};
 
 /// Ends that are kept per app: a crash loop makes two a minute, so this is more than an hour of one.
 const KEEP: i64 = 200;
@@ -80,6 +81,31 @@ impl Store {
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(end).collect()
+    }
+
+    /// Where at least `least` runs have ended from `since` to `now`, candidates of deploys left out; of each app those with most ends first.
+    pub async fn ends_counted(&self, since: UnixMillis, now: UnixMillis, least: u32) -> Result<Vec<Ends>, StoreError> {
+        let rows = sqlx::query(
+            "select e.app_id, a.name as app, e.process, e.idx, count(*) as ends, max(e.at) as last from ends e join apps a on a.id = e.app_id
+             where e.live = 1 and e.at > ? and e.at <= ?
+             group by e.app_id, e.process, e.idx having count(*) >= ? order by e.app_id, ends desc, e.process, e.idx",
+        )
+        .bind(since.0)
+        .bind(now.0)
+        .bind(i64::from(least))
+        .fetch_all(&self.readers)
+        .await?;
+        let read = |row: &SqliteRow| {
+            Ok(Ends {
+                app_id: int(row, "app_id")?,
+                app: text(row, "app", AppName::parse)?,
+                process: text(row, "process", ProcessName::parse)?,
+                index: number(row, "idx")?,
+                ends: number(row, "ends")?,
+                last: at(row, "last")?,
+            })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Notes a crash file; None: the same one is kept already.

@@ -13,6 +13,7 @@ use crate::model::release::{Config, Image, Status};
 use crate::names::{AppName, BranchName, CommitSha, ConfigKey, DeployId, Hostname, KeyId, KeyName, ProcessName, ReleaseNumber};
 
 mod edge;
+mod ends;
 
 struct Fixture {
     _dir: tempfile::TempDir,

@@ -197,3 +197,22 @@ fn changes_name_keys_and_limits_and_never_a_value() {
         ]
     );
 }
+
+#[test]
+fn an_app_that_ends_every_few_minutes_is_in_trouble_although_each_run_was_healthy() {
+    let ended = |minutes: i64| End {
+        at: UnixMillis(NOW.0 - minutes * 60_000),
+        ..end(true, 2, Told { code: Some(3), ..Told::of(Cause::Exit) })
+    };
+    let of = |ends: &[End]| story(&release(2, ""), Some(&release(1, "")), &[Standing { restarts: 9, ..running() }], ends, None);
+    let every_ten: Vec<End> = (0..9).map(|n| ended(5 + 10 * n)).collect();
+    let told = of(&every_ten);
+    assert_eq!(told.verdict, Verdict::Troubled);
+    assert_eq!(told.summary, "v2 of shop still serves, but web.1 has ended 6 times within an hour: it exited with code 3");
+    assert!(told.next[0].starts_with("paas rollback -a shop v1"), "{:?}", told.next);
+    assert_eq!(of(&every_ten[..5]).verdict, Verdict::Recovered, "five are not many");
+    let calm: Vec<End> = (0..9).map(|n| ended(10 + 5 * n)).collect();
+    assert_eq!(of(&calm).verdict, Verdict::Recovered, "ten minutes without an end");
+    let others: Vec<End> = every_ten.iter().map(|e| End { index: 2, ..e.clone() }).chain(every_ten[..5].to_vec()).collect();
+    assert_eq!(of(&others).verdict, Verdict::Recovered, "those of another instance are not its own");
+}
