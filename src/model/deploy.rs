@@ -196,6 +196,8 @@ pub struct Deploy {
     pub commit: Option<CommitSha>,
     pub release: Option<ReleaseNumber>,
     pub by: Option<KeyId>,
+    /// `root`, `key laptop`; none: an old row.
+    pub by_name: Option<String>,
     pub cancel_asked: bool,
     /// The branch of a push was moved to its commit.
     pub branch_moved: bool,

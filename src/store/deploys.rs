@@ -16,7 +16,7 @@ pub struct NewDeploy {
     pub origin: Origin,
     pub commit: Option<CommitSha>,
     pub by: Option<KeyId>,
-    /// For the event: `root`, `key laptop`.
+    /// Whose deploy it is: `root`, `key laptop`.
     pub by_name: String,
     /// The push that it comes from: the same one is admitted once.
     pub push: Option<String>,
@@ -41,6 +41,7 @@ fn deploy(row: &SqliteRow) -> Result<Deploy, StoreError> {
         commit: maybe(row, "commit_sha", CommitSha::parse)?,
         release: row.try_get::<Option<i64>, _>("release")?.map(ReleaseNumber),
         by: row.try_get::<Option<i64>, _>("by_key")?.map(KeyId),
+        by_name: row.try_get("by_name")?,
         cancel_asked: flag(row, "cancel_asked")?,
         branch_moved: flag(row, "branch_moved")?,
         created_at: at(row, "created_at")?,
@@ -68,13 +69,14 @@ impl Store {
             .fetch_all(&mut *tx)
             .await?;
         let id: i64 = sqlx::query_scalar(
-            "insert into deploys (app_id, origin, state, commit_sha, by_key, created_at, entered_at, push)
-             values (?, ?, 'queued', ?, ?, ?, ?, ?) returning id",
+            "insert into deploys (app_id, origin, state, commit_sha, by_key, by_name, created_at, entered_at, push)
+             values (?, ?, 'queued', ?, ?, ?, ?, ?, ?) returning id",
         )
         .bind(new.app_id)
         .bind(to_json(&new.origin))
         .bind(new.commit.as_ref().map(CommitSha::as_str))
         .bind(new.by.map(|k| k.0))
+        .bind(&new.by_name)
         .bind(now.0)
         .bind(now.0)
         .bind(new.push.as_deref())

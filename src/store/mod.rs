@@ -58,7 +58,7 @@ pub struct Store {
 type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
 /// Every step of the schema, in order. Steps are only added; a stored checksum refuses a database whose steps were other ones.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "ended deploys", include_str!("migrations/0002_ended_deploys.sql")),
     (3, "ends of instances", include_str!("migrations/0003_ends_of_instances.sql")),
@@ -66,6 +66,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "counts", include_str!("migrations/0005_counts.sql")),
     (6, "edge", include_str!("migrations/0006_edge.sql")),
     (7, "ends by time", include_str!("migrations/0007_ends_by_time.sql")),
+    (8, "deploys by name", include_str!("migrations/0008_deploys_by_name.sql")),
 ];
 
 async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {

@@ -249,6 +249,7 @@ async fn one_push_is_admitted_once() {
     assert_eq!((again.id, again.state, superseded.len()), (first.id, State::Building, 0));
     let (other, _) = f.store.deploy_admit(&of("b")).await.expect("admit");
     assert_ne!(other.id, first.id);
+    assert_eq!((first.by, first.by_name.as_deref()), (None, Some("root")), "who asked is known without a key too");
 }
 
 #[tokio::test]

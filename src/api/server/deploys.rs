@@ -171,11 +171,17 @@ impl Server {
         Ok(deploy)
     }
 
-    async fn show_deploy(&self, deploy: &Deploy) -> Result<api::Deploy, Fail> {
-        let by = match deploy.by {
+    /// The key's name, or the user on the server.
+    pub async fn asked_by(&self, deploy: &Deploy) -> Result<Option<String>, Fail> {
+        let key = match deploy.by {
             Some(key) => self.world.store.key(key).await?.map(|k| k.name.to_string()),
             None => None,
         };
+        Ok(key.or_else(|| who_asked(deploy.by_name.as_deref()?)))
+    }
+
+    async fn show_deploy(&self, deploy: &Deploy) -> Result<api::Deploy, Fail> {
+        let by = self.asked_by(deploy).await?;
         Ok(api::Deploy {
             id: deploy.id,
             app: deploy.app.clone(),
@@ -189,6 +195,11 @@ impl Server {
             why: deploy.failure.as_ref().map(|f| f.why.clone()),
         })
     }
+}
+
+/// A key that is gone is still known by its name.
+fn who_asked(by_name: &str) -> Option<String> {
+    Some(by_name.strip_prefix("key ").unwrap_or(by_name).to_owned()).filter(|name| !name.is_empty())
 }
 
 pub fn cause(origin: &Origin) -> api::DeployCause {

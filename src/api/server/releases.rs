@@ -21,10 +21,7 @@ pub async fn list(State(server): State<Server>, who: Who, path: Path<String>) ->
     let mut docker_answers = true;
     for release in server.world.store.releases(app.id, 50).await? {
         let deploy = server.world.store.deploy(release.deploy).await?;
-        let by = match deploy.by {
-            Some(key) => server.world.store.key(key).await?.map(|k| k.name.to_string()),
-            None => None,
-        };
+        let by = server.asked_by(&deploy).await?;
         let image_kept = !docker_answers
             || match server.world.docker.image(&release.image.id).await {
                 Ok(image) => image.is_some(),

@@ -74,6 +74,7 @@ fn failed(release: i64) -> Deploy {
         commit: None,
         release: Some(ReleaseNumber(release)),
         by: None,
+        by_name: None,
         cancel_asked: false,
         branch_moved: false,
         created_at: UnixMillis(0),
