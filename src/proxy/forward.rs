@@ -157,6 +157,10 @@ impl Forward<'_> {
         if in_line.is_none() || begun + pause > until {
             return Err(self.failed(&target, false, ProxyError::Dial(failed)));
         }
+        // So many of its app may wait, whatever they wait for.
+        let (shared, route) = (&self.worker.shared, self.record.route.borrow().clone());
+        let place = route.and_then(|route| shared.held.take(&route.app, self.worker.limits().held_per_app));
+        let Some(_place) = place else { return Err(self.failed(&target, false, ProxyError::HeldFull)) };
         let mut stages = self.worker.shared.stage.subscribe();
         let mut news = self.worker.shared.news.subscribe();
         let nothing = Cell::new(0);

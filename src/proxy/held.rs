@@ -1,4 +1,4 @@
-//! How many requests of each app wait: for a route that holds, or for the end of a maintenance. Never touched by one that does not wait.
+//! How many requests of each app wait: for a route that holds, an instance that restarts, or the end of a maintenance. Never touched by one that does not wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

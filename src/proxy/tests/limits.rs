@@ -275,6 +275,43 @@ fn only_so_many_requests_of_an_app_wait_and_the_others_are_told_at_once() {
 }
 
 #[test]
+fn those_that_wait_for_a_restart_count_among_those_of_their_app_that_wait() {
+    let app = Instance::start(|_, to| std::io::Write::write_all(to, ok("back").as_bytes()).is_err());
+    let limits = Limits { held_per_app: 2, ..short() };
+    let world = world(&app, limits);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+    world.place(1, closed);
+    let mut held: Vec<Client> = (0..2).map(|_| world.client()).collect();
+    for client in &mut held {
+        client.send("GET /held HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    }
+    std::thread::sleep(500 * MS);
+    let begun = Instant::now();
+    let told = world.get("/one-more");
+    assert_eq!((told.status, told.field("retry-after")), (503, Some("1")));
+    assert!(begun.elapsed() < LATE, "told after {:?}", begun.elapsed());
+    world.place(1, app.address);
+    for client in &mut held {
+        assert_eq!(client.answer().body, "back");
+    }
+    // They have left their places: as many may wait again.
+    world.activate(&{
+        let mut holding = limited(3, limits);
+        holding.routes[0].action = Action::Hold { limit_ms: 20_000 };
+        holding
+    });
+    for client in &mut held {
+        client.send("GET /held HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    }
+    std::thread::sleep(300 * MS);
+    assert_eq!(world.get("/one-more").status, 503);
+    world.activate(&limited(4, limits));
+    for client in &mut held {
+        assert_eq!(client.answer().body, "back");
+    }
+}
+
+#[test]
 fn beyond_the_sum_new_connections_are_closed_at_once() {
     let app = Instance::fixed(&ok("x"));
     let world = world(&app, Limits { connections: 10, ..short() });
