@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 /// The running tasks by name. Cheap to clone.
 #[derive(Clone)]
@@ -35,8 +35,10 @@ impl Crew {
         let label = name.to_owned();
         let task = tokio::spawn(async move {
             // The inner task keeps a panic from being lost; it is awaited at once.
-            if let Err(e) = tokio::spawn(work).await {
-                tracing::error!(task = label, "background work ended badly: {e}");
+            match tokio::spawn(work).await {
+                Err(e) if is_trouble(&e) => tracing::error!(task = label, "background work ended badly: {e}"),
+                Err(_) => tracing::debug!(task = label, "the daemon stops and leaves this work where it is"),
+                Ok(()) => {}
             }
         });
         running.insert(name.to_owned(), task);
@@ -66,5 +68,24 @@ impl Crew {
             }
         }
         late
+    }
+}
+
+/// Nobody cancels work while the daemon runs: only the end of the runtime does, and what was not waited for goes on at the next start.
+fn is_trouble(error: &JoinError) -> bool {
+    !error.is_cancelled()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_a_stop_cuts_off_is_no_error_and_a_panic_is_one() {
+        let cut_off = tokio::spawn(std::future::pending::<()>());
+        cut_off.abort();
+        assert!(!is_trouble(&cut_off.await.expect_err("it was cut off")));
+        let panicked = tokio::spawn(async { panic!("a defect") });
+        assert!(is_trouble(&panicked.await.expect_err("it panicked")));
     }
 }
