@@ -1,5 +1,6 @@
 //! `paas doctor`: what can be seen on the host, and what the daemon knows. It works as well when the daemon is dead, and says what it could not see.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::unistd::Uid;
 
-use crate::api::client::{Client, Transport};
+use crate::api::client::{Client, ClientError, Transport};
 use crate::api::server::doctor::shown;
 use crate::api::types::doctor::{Finding, Findings, Level};
 use crate::cli;
@@ -20,6 +21,10 @@ use crate::store::Store;
 
 /// Its socket takes connections also while no daemon runs, as the supervisor keeps it; and an engine that hangs makes the daemon slow.
 const DAEMON_LIMIT: Duration = Duration::from_secs(25);
+
+const START: &str =
+    "systemctl start paas; if it ends again: journalctl -u paas-daemon -n 50 (without systemd: `paas up --detach`)";
+const RESTART: &str = "systemctl restart paas-daemon; journalctl -u paas-daemon -n 50 (without systemd: `paas up`)";
 
 /// What was typed.
 pub struct Ask<'a> {
@@ -110,24 +115,28 @@ fn addresses(config: &HostConfig) -> Vec<SocketAddr> {
 /// The daemon's own findings, by one call; without a daemon as much of them as can be had.
 async fn from_the_daemon(config: &HostConfig) -> Vec<Finding> {
     let client = Client::new(Transport::socket(config.api_socket()));
-    let answer = match tokio::time::timeout(DAEMON_LIMIT, client.doctor()).await {
-        Ok(answer) => answer.map_err(|e| e.to_string()),
-        Err(_) => Err(format!("nothing came within {} s", DAEMON_LIMIT.as_secs())),
-    };
-    match answer {
-        Ok(findings) => findings.findings,
-        Err(e) => {
-            let todo = "systemctl restart paas-daemon; journalctl -u paas-daemon -n 50 (without systemd: `paas up`)";
-            let mut found = vec![problem("processes", format!("the daemon does not answer: {e}"), todo)];
-            found.extend(without_the_daemon(config).await);
-            found.push(warning(
-                "routes",
-                "store, routes and Docker were not compared: only the daemon can",
-                "paas doctor, once it runs",
-            ));
-            found.into_iter().map(shown).collect()
+    let trouble = match tokio::time::timeout(DAEMON_LIMIT, client.doctor()).await {
+        Ok(Ok(findings)) => return findings.findings,
+        Ok(Err(e)) => match &e {
+            ClientError::Unreachable { source, .. } if is_nobody(source) => {
+                problem("processes", format!("the daemon does not run: nobody listens at {}", client.place()), START)
+            }
+            _ => problem("processes", format!("the daemon does not answer: {e}"), RESTART),
+        },
+        Err(_) => {
+            problem("processes", format!("the daemon does not answer: nothing came within {} s", DAEMON_LIMIT.as_secs()), RESTART)
         }
-    }
+    };
+    let mut found = vec![trouble];
+    found.extend(without_the_daemon(config).await);
+    let text = "store, routes and Docker were not compared: only the daemon can";
+    found.push(warning("routes", text, "paas doctor, once it runs"));
+    found.into_iter().map(shown).collect()
+}
+
+/// No socket, or one that a process left behind. A supervisor's socket takes connections also while no daemon runs.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 async fn without_the_daemon(config: &HostConfig) -> Vec<crate::doctor::Finding> {
@@ -140,4 +149,47 @@ async fn without_the_daemon(config: &HostConfig) -> Vec<crate::doctor::Finding> 
     let check = Store::check_file(&config.db()).await.map_err(|e| e.to_string());
     found.push(drift::store(check.as_deref().map_err(String::as_str)));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Sealer;
+
+    fn of<'f>(found: &'f [Finding], area: &str) -> Vec<&'f Finding> {
+        found.iter().filter(|f| f.area == area).collect()
+    }
+
+    #[tokio::test]
+    async fn without_a_daemon_the_rest_is_looked_at_and_the_missing_daemon_named_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = HostConfig::default_at(Path::new("paas.toml"));
+        (config.state_dir, config.run_dir) = (folder.path().to_owned(), folder.path().to_owned());
+        config.docker.socket = folder.path().join("no-docker.sock");
+        // Without a database, with one, and with a socket that a dead daemon left.
+        for step in 0..3 {
+            match step {
+                1 => Store::open(&config.db(), Sealer::new(&[7; 32])).await.expect("a store").close().await,
+                2 => drop(std::os::unix::net::UnixListener::bind(config.api_socket()).expect("a socket")),
+                _ => {}
+            }
+            let begun = std::time::Instant::now();
+
+            let found = from_the_daemon(&config).await;
+
+            assert!(begun.elapsed() < DAEMON_LIMIT, "{:?}", begun.elapsed());
+            let daemon = of(&found, "processes")[0];
+            assert_eq!(
+                (daemon.level, daemon.found.starts_with("the daemon does not run: nobody listens at")),
+                (Level::Problem, true)
+            );
+            assert!(daemon.found.contains("api.sock") && daemon.todo.contains("systemctl start paas"), "{daemon:?}");
+            let store = of(&found, "store")[0].level;
+            assert_eq!(store == Level::Ok, step > 0, "{found:#?}");
+            assert_eq!(of(&found, "docker")[0].level, Level::Problem, "{found:#?}");
+            assert!(!of(&found, "disk").is_empty() && !of(&found, "routes").is_empty(), "{found:#?}");
+            assert!(found.iter().all(|f| f.level == Level::Ok || !f.todo.is_empty()), "{found:#?}");
+            assert!(Findings::of(found).problems > 0, "which is exit code 1");
+        }
+    }
 }

@@ -23,11 +23,15 @@ pub(super) fn run(socket: &Path, key: KeyId) -> ExitCode {
         Ok(pair) => pair,
         Err(error) => {
             let message = format!("the daemon can't be reached at `{}`: {error}", socket.display());
-            return say::refuse(UNREACHABLE, &message, Some("ask who runs this server: `systemctl status paas`, or `paas up`"));
+            return say::refuse(
+                UNREACHABLE,
+                &message,
+                Some("whoever runs this server can start it: `sudo systemctl start paas`, or `paas up`"),
+            );
         }
     };
     let (Ok(input), Ok(output)) = (io::stdin().as_fd().try_clone_to_owned(), io::stdout().as_fd().try_clone_to_owned()) else {
-        return say::refuse(UNREACHABLE, "the session has no stdin or stdout", None);
+        return say::refuse(UNREACHABLE, "the session has no stdin or stdout", Some("run ssh with both open"));
     };
     // Not joined: it ends with this process.
     thread::spawn(move || {

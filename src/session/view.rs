@@ -117,7 +117,8 @@ impl<'a> View<'a> {
                 refused.hint.as_ref().map_or_else(|| refused.message.clone(), |hint| format!("{}; {hint}", refused.message))
             }
             ClientError::Unreachable { .. } if !self.taken => {
-                "the paas daemon is not running; nothing was deployed: start it, then push again".to_owned()
+                "the paas daemon is not running; nothing was deployed: `sudo systemctl start paas` on the server, then push again"
+                    .to_owned()
             }
             ClientError::Unreachable { .. } => self.lost("it is not running"),
             ClientError::Broken { why, .. } | ClientError::Nonsense { why, .. } => self.lost(why),

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use super::ClientError;
 use crate::names::KeyId;
 
 /// A connection to a daemon.
@@ -55,6 +56,26 @@ impl Transport {
             Transport::Program { place, .. } => place.clone(),
             Transport::Ready(_) => "a ready connection".to_owned(),
         }
+    }
+
+    /// Why there is no connection, and what to do about it.
+    pub fn unreachable(&self, source: io::Error) -> ClientError {
+        let todo = match (self, source.kind()) {
+            (Transport::Program { .. }, _) => {
+                "does `ssh paas@server status` work? It goes the same way; if not, mend ssh (the key, the name, the port) first"
+            }
+            (_, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                "it does not run there: `systemctl status paas` on the server says why, `sudo systemctl start paas` starts it (without systemd: \
+                 `paas up`), and `sudo paas doctor` looks at all of it; another server is named by `-H paas@server`"
+            }
+            (_, io::ErrorKind::PermissionDenied) => {
+                "its socket is for root and the group paas-admin: use sudo, or go by ssh with a key that was added (`-H paas@server`)"
+            }
+            (_, _) => {
+                "`systemctl status paas` on the server says whether it runs (without systemd: `paas up`), `sudo paas doctor` what is wrong"
+            }
+        };
+        ClientError::Unreachable { what: self.place(), source, todo }
     }
 
     pub(super) fn is_tunnel(&self) -> bool {

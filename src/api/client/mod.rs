@@ -43,7 +43,7 @@ const TUNNEL_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 pub enum ClientError {
     /// Nobody is there. `what` names the socket or the server.
     #[error("the daemon can't be reached at {what}: {source}")]
-    Unreachable { what: String, source: io::Error },
+    Unreachable { what: String, source: io::Error, todo: &'static str },
     /// The connection broke in the middle of a call: whether it took effect is unknown.
     #[error("the connection to the daemon broke while {act}: {why}")]
     Broken { act: String, why: String },
@@ -68,10 +68,8 @@ impl ClientError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            ClientError::Unreachable { .. } => Some(
-                "is it running? `systemctl status paas` on the server says so (without systemd: `paas up`); another server is named by `-H paas@server`",
-            ),
-            ClientError::Broken { .. } => Some("look at `paas status`, then try again"),
+            ClientError::Unreachable { todo, .. } => Some(todo),
+            ClientError::Broken { .. } => Some("whether it took effect is not known: look at `paas status`, then try again"),
             ClientError::Refused(error) => error.hint.as_deref(),
             ClientError::Nonsense { .. } => Some("compare `paas --version` here and on the server"),
         }
@@ -123,7 +121,7 @@ impl Client {
         if let Some(sender) = kept.filter(|s| s.is_ready()) {
             return Ok(sender);
         }
-        let unreachable = |source| ClientError::Unreachable { what: self.transport.place(), source };
+        let unreachable = |source| self.transport.unreachable(source);
         let stream = self.transport.connect().await.map_err(unreachable)?;
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .handshake(TokioIo::new(stream))
@@ -160,7 +158,7 @@ impl Client {
     async fn broken(&self, act: &str, error: &hyper::Error) -> ClientError {
         for _ in 0..TUNNEL_LOOKS {
             if let Some(said) = self.transport.last_words() {
-                return ClientError::Unreachable { what: self.transport.place(), source: io::Error::other(said) };
+                return self.transport.unreachable(io::Error::other(said));
             }
             if !self.transport.is_tunnel() {
                 break;

@@ -142,6 +142,25 @@ async fn a_daemon_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn what_to_do_about_a_daemon_that_is_not_reached_depends_on_why() {
+    use std::io::ErrorKind;
+    let (local, tunnel) = (Transport::socket("/x"), Transport::program(vec!["ssh".into()], "paas@server".to_owned()));
+    let hint = |way: &Transport, kind: ErrorKind| way.unreachable(kind.into()).hint().expect("always something to do").to_owned();
+    for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused] {
+        let hint = hint(&local, kind);
+        assert!(hint.contains("systemctl start paas") && hint.contains("paas up") && hint.contains("paas doctor"), "{hint}");
+    }
+    assert!(hint(&local, ErrorKind::PermissionDenied).contains("paas-admin"));
+    assert!(hint(&local, ErrorKind::ConnectionReset).contains("systemctl status paas"));
+    assert!(
+        hint(&tunnel, ErrorKind::NotFound).contains("ssh paas@server status"),
+        "that ssh is missing says nothing of the daemon"
+    );
+    let missing = Client::new(Transport::socket("/nowhere/api.sock")).apps().await.expect_err("nobody");
+    assert!(missing.hint().is_some_and(|hint| hint.contains("does not run")), "{missing:?}");
+}
+
+#[tokio::test]
 async fn a_tunnel_that_fails_says_what_it_said() {
     let argv = ["sh", "-c", "echo 'Permission denied (publickey).' >&2; exit 255"].map(Into::into).to_vec();
     let error = Client::new(Transport::program(argv, "paas@server".into())).version().await.expect_err("no tunnel");

@@ -9,9 +9,7 @@ use super::{CliError, Context, Outcome};
 pub async fn run(context: &Context) -> Outcome {
     let transport = context.transport()?;
     let failed = |what: &str, e: std::io::Error| CliError::failed(format!("{what} the daemon's socket: {e}"));
-    let stream = transport.connect().await.map_err(|source| {
-        CliError::Client(crate::api::client::ClientError::Unreachable { what: "its socket on the server".to_owned(), source })
-    })?;
+    let stream = transport.connect().await.map_err(|source| CliError::Client(transport.unreachable(source)))?;
     let (mut from_daemon, mut to_daemon) = tokio::io::split(stream);
     let (mut stdin, mut stdout) = (tokio::io::stdin(), tokio::io::stdout());
     let up = async {
