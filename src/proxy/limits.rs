@@ -89,8 +89,11 @@ pub const H2_RESETS: u32 = 400;
 pub const H2_EMPTY_FRAMES: u32 = 2000;
 /// WINDOW_UPDATE frames in that time, beside those for what was sent.
 pub const H2_WINDOW_UPDATES: u32 = 10_000;
-/// After the last stream of a connection that was told to go: how long the client may take to close it.
-pub const H2_GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// A connection without a stream that was told to go: how long the client may take to answer, which is a round trip (RFC 9113 §6.8), before it
+/// is cut off with what it has on its way. One that answers is gone with its answer.
+pub const H2_GOODBYE_TIME: Duration = Duration::from_secs(5);
+/// The same where the process stops: the next one, for which new clients wait, begins after it.
+pub const H2_SHORT_GOODBYE_TIME: Duration = Duration::from_secs(1);
 
 /// How much of the next requests is read while one is answered.
 pub const READ_AHEAD_BYTES: usize = 16 * 1024;

@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -24,8 +25,8 @@ pub mod stream;
 
 use super::conn::{Client, Ends};
 use super::limits::{
-    H2_BUFFERED_BYTES, H2_CONNECTION_WINDOW, H2_GOODBYE_TIME, H2_LOCAL_RESETS, H2_STREAM_WINDOW, H2_STREAMS, HANDSHAKE_TIME,
-    LAST_CALL, LINGER_TIME,
+    H2_BUFFERED_BYTES, H2_CONNECTION_WINDOW, H2_GOODBYE_TIME, H2_LOCAL_RESETS, H2_SHORT_GOODBYE_TIME, H2_STREAM_WINDOW,
+    H2_STREAMS, HANDSHAKE_TIME, LAST_CALL, LINGER_TIME,
 };
 use super::listen::Guest;
 use super::serve;
@@ -136,20 +137,24 @@ where
             () = reached(&mut stages, Stage::Leaving), if goodbye.is_none() => {
                 // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
                 connection.graceful_shutdown();
-                goodbye = Some(Instant::now() + H2_GOODBYE_TIME);
+                goodbye = Some(Instant::now() + goodbye_time(worker));
             }
             () = sleep_until(wake) => match (streams.running.get(), goodbye) {
                 (0, Some(_)) => return Closed::CutOff,
                 (0, None) if streams.quiet_since.get().elapsed() >= idle_time => {
                     connection.graceful_shutdown();
-                    goodbye = Some(Instant::now() + H2_GOODBYE_TIME);
+                    goodbye = Some(Instant::now() + goodbye_time(worker));
                 }
-                (_, Some(_)) => goodbye = Some(Instant::now() + H2_GOODBYE_TIME),
+                (_, Some(_)) => goodbye = Some(Instant::now() + goodbye_time(worker)),
                 // The clock of the quiet starts when the last stream has ended.
                 (_, None) => streams.quiet_since.set(Instant::now()),
             },
         }
     }
+}
+
+fn goodbye_time(worker: &Worker) -> Duration {
+    if worker.stage() < Stage::Closing { H2_GOODBYE_TIME } else { H2_SHORT_GOODBYE_TIME }
 }
 
 fn builder(head_bytes: u32) -> Builder {

@@ -122,6 +122,29 @@ fn a_client_of_http_2_is_told_to_go_and_loses_nothing_that_it_sent_before_it_kne
     world.join();
 }
 
+#[test]
+fn a_client_of_http_2_that_is_far_away_may_answer_the_goodbye_later_than_a_second_after_it() {
+    let app = Instance::fixed(&ok("whole"));
+    let mut world = super::h2::world_with(&app);
+    let get = |stream: u32| {
+        let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "shop.test"), (":path", "/")];
+        frame(HEADERS, WHOLE, stream, block(&fields.map(|(name, value)| (name, value.as_bytes()))))
+    };
+    let mut client = FrameClient::connect(&world);
+    client.send(&[FrameClient::hello(), get(1)].concat());
+    assert_eq!(client.see(&[1]).status.get(&1), Some(&200));
+
+    world.leave(LONG);
+    let told = client.see_until(|seen| !seen.pings.is_empty());
+    std::thread::sleep(Duration::from_millis(1500));
+    // On its way when the goodbye came: no stream runs meanwhile.
+    client.send(&[get(3), frame(PING, ACK, 0, &told.pings[0])].concat());
+
+    let told = client.see_until(|seen| seen.closed);
+    assert_eq!((told.status.get(&3), told.goaway, told.last), (Some(&200), Some(0), Some(3)), "{told:?}");
+    world.join();
+}
+
 /// The world's listening socket is closed with the proxy's, as nobody else holds it here.
 #[track_caller]
 fn refused(world: &World) {
