@@ -230,18 +230,20 @@ fn dials_during_repeated_registrations_are_all_answered_and_the_store_is_never_w
     };
     hear_of_the_store();
     let (done, socket) = (std::sync::atomic::AtomicBool::new(false), world.dir.path().join("dialer.sock"));
+    let dials = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let dialing = scope.spawn(|| {
             let (runtime, client) = (tokio::runtime::Builder::new_current_thread().enable_all().build(), DialClient::new(socket));
-            let (mut dials, mut failed) = (0, Vec::new());
+            let mut failed = Vec::new();
             while !done.load(Ordering::Relaxed) {
                 let dialed = runtime.as_ref().expect("runtime").block_on(client.dial(InstanceId(1)));
                 failed.extend(dialed.err());
-                dials += 1;
+                dials.fetch_add(1, Ordering::Relaxed);
             }
-            (dials, failed)
+            failed
         });
-        for n in 1..=200 {
+        // However few dials a busy machine has time for.
+        for n in (1..).take_while(|n| *n <= 200 || dials.load(Ordering::Relaxed) < 100) {
             let (net, port) = if n % 2 == 0 { (&blue, ports[0]) } else { (&green, ports[1]) };
             world.register(1, net, port).expect("register the other");
             hear_of_the_store();
@@ -250,9 +252,7 @@ fn dials_during_repeated_registrations_are_all_answered_and_the_store_is_never_w
             assert_eq!(hear_of_the_store().len(), 1, "what is as before is stored under its old name");
         }
         done.store(true, Ordering::Relaxed);
-        let (dials, failed) = dialing.join().expect("no panic");
-        assert!(dials > 100, "only {dials} dials");
-        assert_eq!(failed, [], "of {dials} dials");
+        assert_eq!(dialing.join().expect("no panic"), [], "of {dials:?} dials");
     });
 }
 

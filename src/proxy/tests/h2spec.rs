@@ -9,7 +9,8 @@ use crate::wire::proxy::Route;
 #[test]
 fn h2spec_finds_no_fault() {
     let program = std::env::var_os("H2SPEC").expect("H2SPEC names the program");
-    let app = Instance::fixed(&ok("x"));
+    // Long enough for a test that wants to see a part of a body and leaves itself out of a shorter one.
+    let app = Instance::fixed(&ok("a body of some length"));
     let world = World::start();
     world.place(1, app.address);
     let mut routes = snapshot(1, &[1], &[]);
@@ -21,5 +22,5 @@ fn h2spec_finds_no_fault() {
         Command::new(program).args(["-t", "-k", "-h", "localhost", "-p", &port, "-o", "5", "-S"]).output().expect("h2spec runs");
     let text = String::from_utf8_lossy(&done.stdout);
     println!("{text}");
-    assert!(done.status.success() && text.contains(" 0 failed"), "{text}");
+    assert!(done.status.success() && text.contains("146 passed, 0 skipped, 0 failed"), "{text}");
 }
