@@ -57,14 +57,18 @@ enum Greeted {
 /// Serves one connection that came in on a TLS port.
 pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, guest: &Rc<Guest>) {
     let deadline = Instant::now() + HANDSHAKE_TIME;
-    match timeout_at(deadline, greet(worker, stream)).await {
+    // What only some connections or moments need has its room in a box, so that an idle connection of HTTP/1.1 is small.
+    match Box::pin(timeout_at(deadline, greet(worker, stream))).await {
         Ok(Ok(Greeted::Ours { tls, secure, h2: true })) => {
-            h2::connection(worker, *tls, ends, Rc::new(secure), guest).await;
+            Box::pin(h2::connection(worker, *tls, ends, Rc::new(secure), guest)).await;
         }
         Ok(Ok(Greeted::Ours { tls, secure, h2: false })) => {
-            serve::connection(worker, Client::tls(TlsIo::new(*tls), ends, Rc::new(secure))).await;
+            let mut client = Client::tls(TlsIo::new(*tls), ends, Rc::new(secure));
+            serve::connection(worker, &mut client).await;
         }
-        Ok(Ok(Greeted::Passed { stream, seen, host })) => passthrough::connection(worker, stream, ends, seen, &host).await,
+        Ok(Ok(Greeted::Passed { stream, seen, host })) => {
+            Box::pin(passthrough::connection(worker, stream, ends, seen, &host)).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, client = %ends.peer.ip(), "a TLS handshake failed"),
         Err(_) => tracing::debug!(client = %ends.peer.ip(), "a TLS handshake did not end in time"),
     }
