@@ -11,7 +11,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::{StartHandshake, TlsStream};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::Accepted;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, StartHandshake};
 
 pub mod certs;
 pub mod config;
@@ -74,6 +77,11 @@ pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, gues
     }
 }
 
+/// A function of its own, so that the way into the handshake takes no room while it lasts.
+fn start(accepted: Box<Accepted>, stream: TcpStream, server: Arc<ServerConfig>) -> Accept<TcpStream> {
+    StartHandshake::from_parts(*accepted, stream).into_stream(server)
+}
+
 /// Reads the ClientHello, then either passes it on or answers it. Cancel-safe: no; to be dropped with the connection.
 async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
     // Room for a usual one: it is read at once then.
@@ -89,8 +97,9 @@ async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
     }
     let shown = table.certs.choose(sni.as_deref(), hello.signature_schemes()).cloned();
     let server = Arc::clone(table.tls.fitting(hello.cipher_suites()));
-    let started = StartHandshake::from_parts(accepted, stream);
-    let tls = started.into_stream(server).await?;
+    // What is held during a round trip, many connections hold at the same time.
+    drop((seen, table));
+    let tls = start(accepted, stream, server).await?;
     let h2 = tls.get_ref().1.alpn_protocol() == Some(config::H2);
     Ok(Greeted::Ours { tls: Box::new(tls), secure: Secure { sni, shown }, h2 })
 }
