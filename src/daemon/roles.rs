@@ -23,7 +23,8 @@ use crate::proxy::{self, ProxyRun, Stop};
 use crate::proxy::{Dial, DialFailed, DialKind};
 use crate::wire::dialer::{DialClient, DialError};
 
-/// Git starts its hook by the name of a link, and the supervisor its helper by a name no user types.
+/// What our own programs start, in words that no user types or that are always the same: git its hook by the name of a link, the supervisor its
+/// helper, an instance its init. For init the whole command line would be built in memory that it never uses again, in every instance.
 pub fn by_name() -> Option<ExitCode> {
     let mut arguments = std::env::args();
     let name = arguments.next().unwrap_or_default();
@@ -34,6 +35,9 @@ pub fn by_name() -> Option<ExitCode> {
     let rest = || std::env::args_os().skip(2).collect::<Vec<_>>();
     if first == "up-exec" {
         return Some(become_role(rest()));
+    }
+    if first == "init" && std::env::args_os().nth(2).is_some_and(|word| word == "--") && std::env::args_os().len() > 3 {
+        return Some(crate::init::run(rest().split_off(1)));
     }
     if first == takeover::STEP {
         let failed = takeover::become_successor(&rest()).map(|e| cli::fail(&e.to_string()));

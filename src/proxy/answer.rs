@@ -1,9 +1,10 @@
 //! From instance to client: interim answers, the head, the body.
 
+use std::future::pending;
 use std::io::ErrorKind;
 
 use bytes::BufMut;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::access::Record;
 use super::conn::{Reader, Writer};
@@ -55,6 +56,7 @@ impl Answer<'_> {
         let release = self.commit_header.then(|| &self.claim.target().about);
         self.record.answered(response.status);
         let added = Added { release, hsts: self.record.hsts() };
+        to.prepare();
         headers::write_answer(&mut to.out, self.request, &response, ending, added);
         if response.is_event_stream() {
             self.claim.mark_stream();
@@ -85,7 +87,7 @@ impl Answer<'_> {
                 self.pass_interim(&response, to).await?;
                 scan = HeadScan::default();
             }
-            match self.fill_in_time(from).await? {
+            match from.fill().await {
                 Ok(n) if n > 0 => {}
                 _ if from.buf.is_empty() && interim == 0 => return Err(ProxyError::Died { unsent: false }),
                 _ => return Err(ProxyError::BadAnswer("the head broke off")),
@@ -93,19 +95,18 @@ impl Answer<'_> {
         }
     }
 
-    /// The clock starts when the instance was last given something: a slow upload is the client's time, not the instance's.
-    async fn fill_in_time(&self, from: &mut Reader) -> Result<std::io::Result<usize>, ProxyError> {
-        loop {
-            match timeout_at(self.flow.given_at.get() + ANSWER_TIME, from.fill()).await {
-                Ok(filled) => return Ok(filled),
-                Err(_) if self.flow.given_at.get().elapsed() < ANSWER_TIME || !self.flow.uploaded.get() => {
-                    if !self.flow.uploaded.get() {
-                        self.flow.given_at.set(Instant::now());
-                    }
-                }
-                Err(_) => return Err(ProxyError::AnswerTime),
+    /// Waits until the instance has had its time for a head. The clock starts when it was last given something: a slow upload is the client's
+    /// time, not the instance's. Cancel-safe: yes.
+    pub async fn overdue(&self) {
+        while self.record.status.get() == 0 {
+            sleep_until(self.flow.given_at.get() + ANSWER_TIME).await;
+            if !self.flow.uploaded.get() {
+                self.flow.given_at.set(Instant::now());
+            } else if self.record.status.get() == 0 && self.flow.given_at.get().elapsed() >= ANSWER_TIME {
+                return;
             }
         }
+        pending().await
     }
 
     async fn pass_interim(&self, response: &Response, to: &mut Writer) -> Result<(), ProxyError> {

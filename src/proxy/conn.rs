@@ -5,21 +5,21 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use super::h2::stream::{Incoming, Outgoing};
-use super::limits::{LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME};
+use super::limits::{ANSWER_USUAL_BYTES, LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME};
 use super::spare;
 use super::tls::{Secure, TlsIo};
 
@@ -54,27 +54,28 @@ impl Reader {
         if self.room == READ_BYTES {
             spare::give(&mut self.buf);
         }
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let buf = &mut self.buf;
         let n = match &mut self.half {
             ReadHalf::Plain(half) => {
-                let (room, buf) = (self.room, &mut self.buf);
-                let n = poll_fn(|cx| {
-                    // Memory for it only when there is something to read.
-                    ready!(AsRef::<TcpStream>::as_ref(half).poll_read_ready(cx))?;
-                    spare::make_room(buf, room);
-                    poll_read_buf(Pin::new(&mut *half), cx, buf)
-                })
-                .await?;
+                // Memory for it only when there is something to read.
+                ready!(AsRef::<TcpStream>::as_ref(half).poll_read_ready(cx))?;
+                spare::make_room(buf, self.room);
+                let n = ready!(poll_read_buf(Pin::new(half), cx, buf))?;
                 // Who fills the room has more to send: fewer and larger reads, and writes, for a long body.
                 if n >= self.room {
                     self.room = (self.room * 2).min(MOST_READ_BYTES);
                 }
                 n
             }
-            ReadHalf::Tls(io) => io.read(&mut self.buf).await?,
-            ReadHalf::Stream(incoming) => incoming.read(&mut self.buf).await?,
+            ReadHalf::Tls(io) => ready!(io.poll_read(cx, buf))?,
+            ReadHalf::Stream(incoming) => ready!(incoming.poll_read(cx, buf))?,
         };
         self.ended |= n == 0;
-        Ok(n)
+        Poll::Ready(Ok(n))
     }
 
     /// The peer ended its side, and nothing that it sent before waits.
@@ -116,30 +117,46 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Makes room for a head and the begin of a body, which are written piece by piece.
+    pub fn prepare(&mut self) {
+        match &self.half {
+            // What a stream sends lies in memory until its connection has sent it: that would be missing elsewhere.
+            WriteHalf::Stream(_) => self.out.reserve(ANSWER_USUAL_BYTES),
+            WriteHalf::Plain(_) | WriteHalf::Tls(_) => spare::make_room(&mut self.out, READ_BYTES),
+        }
+    }
+
+    /// Gives an empty buffer's memory back before a long wait.
+    pub fn slim(&mut self) {
+        spare::give(&mut self.out);
+    }
+
     /// Writes all of `out`; an error if the peer takes nothing for `stall`. Cancel-safe: yes, what was not written stays in `out`.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
-            let writing = async {
-                match &mut self.half {
-                    WriteHalf::Plain(half) => {
-                        let n = half.write(&self.out).await?;
-                        self.out.advance(n);
-                        Ok(n)
-                    }
-                    WriteHalf::Tls(io) => io.write(&mut self.out).await,
-                    WriteHalf::Stream(outgoing) => outgoing.write(&mut self.out).await,
-                }
-            };
-            let n = in_time(self.stall, writing).await?;
+            let n = in_time(self.stall, |cx| self.poll_write(cx)).await?;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.written += n as u64;
         }
         if let WriteHalf::Tls(io) = &mut self.half {
-            in_time(STALL_TIME, io.flush()).await?;
+            in_time(STALL_TIME, |cx| io.poll_flush(cx)).await?;
         }
         Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let out = &mut self.out;
+        match &mut self.half {
+            WriteHalf::Plain(half) => {
+                let n = ready!(Pin::new(half).poll_write(cx, out))?;
+                out.advance(n);
+                Poll::Ready(Ok(n))
+            }
+            WriteHalf::Tls(io) => io.poll_write(cx, out),
+            WriteHalf::Stream(outgoing) => outgoing.poll_write(cx, out),
+        }
     }
 
     /// Ends our side after what was written.
@@ -169,12 +186,11 @@ impl Writer {
     }
 }
 
-/// [`timeout`] for what mostly need not wait: then there is no clock and no timer. Cancel-safe: as `action` is.
-async fn in_time<T>(limit: Duration, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut action = pin!(action);
-    match poll_fn(|cx| Poll::Ready(action.as_mut().poll(cx))).await {
+/// [`timeout`] for what mostly need not wait: then there is no clock and no timer, nor room for one. Cancel-safe: as `poll` is.
+async fn in_time<T>(limit: Duration, mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+    match poll_fn(|cx| Poll::Ready(poll(cx))).await {
         Poll::Ready(done) => done,
-        Poll::Pending => timeout(limit, action).await.map_err(|_| io::ErrorKind::TimedOut)?,
+        Poll::Pending => Box::pin(timeout(limit, poll_fn(poll))).await.map_err(|_| io::ErrorKind::TimedOut)?,
     }
 }
 

@@ -15,7 +15,7 @@ use super::h1::body::{Decoder, Framing, Length};
 use super::h1::head::Declared;
 use super::h1::request::Request;
 use super::headers::{self, Provenance};
-use super::limits::{DIAL_TARGETS, DIAL_TOTAL, RESTART_HELD, RESTART_HOLD, RESTART_PAUSE};
+use super::limits::{ANSWERED_SOON, DIAL_TARGETS, DIAL_TOTAL, RESTART_HELD, RESTART_HOLD, RESTART_PAUSE};
 use super::target::{Claim, Cut, End, Target};
 use super::tunnel::tunnel;
 use super::upload::{Flow, gone, upload};
@@ -41,6 +41,8 @@ pub struct Forward<'a> {
     pub commit_header: bool,
 }
 
+/// What few requests come to (a dial, a restart, a tunnel, news) has its room in a box: the others are small without it, and so is each idle
+/// connection, which is as large as a request on it.
 impl Forward<'_> {
     /// Tries until the request is answered or may not be tried again:
     /// a connection that could not be made proves that nothing was sent, so another target is tried, and if all refuse it waits a while
@@ -83,7 +85,7 @@ impl Forward<'_> {
                         _ => {
                             tried.clear();
                             let until = *hold.get_or_insert_with(|| Instant::now() + RESTART_HOLD);
-                            claim = self.wait_for_restart(claim, failed, until).await?;
+                            claim = Box::pin(self.wait_for_restart(claim, failed, until)).await?;
                             continue;
                         }
                     }
@@ -95,10 +97,10 @@ impl Forward<'_> {
         }
     }
 
-    async fn attempt(&mut self, claim: &Claim, pooled: Option<Upstream>, body: &mut Decoder) -> Result<After, ProxyError> {
+    async fn attempt(&mut self, claim: &Claim, pooled: Option<Box<Upstream>>, body: &mut Decoder) -> Result<After, ProxyError> {
         let mut upstream = match pooled {
             Some(upstream) => upstream,
-            None => self.dial(claim).await?,
+            None => Box::pin(self.dial(claim)).await?,
         };
         let sent_before = upstream.writer.written;
         self.write_head(&mut upstream);
@@ -118,7 +120,8 @@ impl Forward<'_> {
             }
             Ok((Ended::Switched, _)) => {
                 let websocket = self.request.upgrade.as_deref() == Some("websocket");
-                let end = tunnel(self.worker, self.client, &mut upstream, claim, websocket, self.record).await;
+                let tunnel = tunnel(self.worker, self.client, &mut upstream, claim, websocket, self.record);
+                let end = Box::pin(tunnel).await;
                 claim.end(end, status, self.record, (end == End::Cut).then_some(&ProxyError::Drained));
                 Ok(After::Close)
             }
@@ -132,7 +135,7 @@ impl Forward<'_> {
     }
 
     /// A new connection, unless the client goes or the drain budget ends first.
-    async fn dial(&mut self, claim: &Claim) -> Result<Upstream, ProxyError> {
+    async fn dial(&mut self, claim: &Claim) -> Result<Box<Upstream>, ProxyError> {
         let mut cuts = claim.target().cuts();
         let nothing = Cell::new(0);
         tokio::select! {
@@ -214,6 +217,7 @@ impl Forward<'_> {
             id: &self.record.id,
             at: self.record.at,
         };
+        upstream.writer.prepare();
         headers::write_request(&mut upstream.writer.out, self.request, &about);
     }
 
@@ -231,14 +235,12 @@ impl Forward<'_> {
             endable: Cell::new(false),
         };
         let framing = if self.request.body == Declared::Chunked { Framing::Chunked } else { Framing::Plain };
-        let (mut cuts, mut stages) = (claim.target().cuts(), self.worker.shared.stage.subscribe());
         let client = &mut *self.client;
         let result = tokio::select! {
             biased;
             ended = answer.relay(&mut upstream.reader, &mut client.writer) => ended,
             error = upload(&mut client.reader, body, framing, &mut upstream.writer, &flow, self.record) => Err(error),
-            () = cut(&mut cuts, claim) => Err(ProxyError::Drained),
-            () = reached(&mut stages, Stage::Cutting) => Err(ProxyError::Drained),
+            error = time_is_up(self.worker, &answer) => Err(error),
         };
         match result {
             Ok(ended) => Ok((ended, upstream.writer.out.is_empty())),
@@ -252,6 +254,23 @@ impl Forward<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Waits for the end of a drain budget, of the process, or of the instance's time. Most requests are answered before it begins to listen, and
+/// cost it no more than one timer; none is so young when its budget ends. Cancel-safe: yes.
+async fn time_is_up(worker: &Worker, answer: &Answer<'_>) -> ProxyError {
+    sleep(ANSWERED_SOON).await;
+    let claim = answer.claim;
+    Box::pin(async {
+        let (mut cuts, mut stages) = (claim.target().cuts(), worker.shared.stage.subscribe());
+        tokio::select! {
+            biased;
+            () = cut(&mut cuts, claim) => ProxyError::Drained,
+            () = reached(&mut stages, Stage::Cutting) => ProxyError::Drained,
+            () = answer.overdue() => ProxyError::AnswerTime,
+        }
+    })
+    .await
 }
 
 /// Waits until the end of the budget that holds for this claim. Cancel-safe: yes.

@@ -25,6 +25,8 @@ pub const HELLO_USUAL_BYTES: usize = 2 * 1024;
 pub const STALL_TIME: Duration = Duration::from_secs(60);
 /// From the last byte of the request to the head of the answer. Above the usual long poll (30 to 60 s).
 pub const ANSWER_TIME: Duration = Duration::from_secs(120);
+/// What a request takes that nobody has to wait for.
+pub const ANSWERED_SOON: Duration = Duration::from_millis(50);
 /// One connection to an instance, by the dialer.
 pub const DIAL_TIME: Duration = Duration::from_secs(5);
 /// All attempts to connect one request, over all its targets.
@@ -103,6 +105,8 @@ pub const READ_BYTES: usize = 16 * 1024;
 pub const SPARE_BUFFERS: usize = 32;
 /// A head up to this length is copied out of the buffer that it was read into, which is free at once.
 pub const HEAD_COPIED_BYTES: usize = 4 * 1024;
+/// A small answer of HTTP/2 with its head.
+pub const ANSWER_USUAL_BYTES: usize = 2 * 1024;
 /// For one of a long body.
 pub const MOST_READ_BYTES: usize = 128 * 1024;
 /// Access lines that wait for the daemon; the next ones are counted as lost.

@@ -237,10 +237,10 @@ fn welcome(worker: &Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr,
     let ends = Ends { peer, local };
     match kind {
         Kind::Plain => {
-            let client = Client::plain(stream, ends);
+            let mut client = Client::plain(stream, ends);
             tokio::task::spawn_local(async move {
                 let _guest = guest;
-                serve::connection(&worker, client).await;
+                serve::connection(&worker, &mut client).await;
             });
         }
         Kind::Tls => {

@@ -46,7 +46,7 @@ async fn connect(
     client: &mut Client,
     host: &Hostname,
     record: &Record,
-) -> Result<(Claim, Upstream), ProxyError> {
+) -> Result<(Claim, Box<Upstream>), ProxyError> {
     let give_up = Instant::now() + RESTART_HOLD;
     let mut pause = RESTART_PAUSE.0;
     loop {

@@ -21,7 +21,7 @@ pub struct Pool {
 
 struct Line {
     target: Arc<Target>,
-    idle: Vec<(Instant, Upstream)>,
+    idle: Vec<(Instant, Box<Upstream>)>,
     dialing: Rc<Semaphore>,
 }
 
@@ -32,7 +32,7 @@ impl Pool {
 
     /// The connection that idled least and still lives. A request that may not be sent twice gets only one that was just used:
     /// an app server that closes idle connections will not do it in that very moment.
-    pub fn take(&self, target: &Arc<Target>, repeatable: bool) -> Option<Upstream> {
+    pub fn take(&self, target: &Arc<Target>, repeatable: bool) -> Option<Box<Upstream>> {
         let limit = if repeatable { POOL_IDLE_TIME } else { POOL_FRESH_TIME };
         let mut lines = self.lines.borrow_mut();
         let line = lines.get_mut(&target.id())?;
@@ -50,7 +50,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last answer ended cleanly.
-    pub fn put(&self, target: &Arc<Target>, mut upstream: Upstream) {
+    pub fn put(&self, target: &Arc<Target>, mut upstream: Box<Upstream>) {
         if target.is_draining() || !upstream.reader.is_quiet() {
             return;
         }
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     /// A new connection. Waits for its turn if many dials to the same target are under way. Cancel-safe: yes, the dial is given up.
-    pub async fn dial(&self, target: &Arc<Target>) -> Result<Upstream, DialFailed> {
+    pub async fn dial(&self, target: &Arc<Target>) -> Result<Box<Upstream>, DialFailed> {
         let begun = Instant::now();
         let turn = Rc::clone(&self.lines.borrow_mut().entry(target.id()).or_insert_with(|| Line::new(target)).dialing);
         let dialed = async {
@@ -74,7 +74,9 @@ impl Pool {
             Err(DialFailed { kind: DialKind::TimedOut, why: format!("no connection within {} s", DIAL_TIME.as_secs()) })
         })?;
         target.meter.dialed(begun.elapsed());
-        Upstream::new(stream).map_err(|e| DialFailed { kind: DialKind::Other, why: format!("setting up the connection: {e}") })
+        Upstream::new(stream)
+            .map(Box::new)
+            .map_err(|e| DialFailed { kind: DialKind::Other, why: format!("setting up the connection: {e}") })
     }
 
     /// Closes what idled too long, died, or belongs to a target that drains.

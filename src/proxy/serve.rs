@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -23,7 +24,7 @@ use super::worker::{Placement, Stage, Worker, reached};
 use crate::names::Hostname;
 
 /// Serves the connection until one side is done with it.
-pub async fn connection(worker: &Worker, mut client: Client) {
+pub async fn connection(worker: &Worker, client: &mut Client) {
     let mut stages = worker.shared.stage.subscribe();
     // Made once: it moves on only while a request is waited for.
     let mut last_call = pin!(async {
@@ -31,26 +32,29 @@ pub async fn connection(worker: &Worker, mut client: Client) {
         sleep(LAST_CALL).await;
     });
     loop {
-        let after = match next_request(worker, &mut client, last_call.as_mut()).await {
-            Ok(Some(request)) => exchange(worker, &mut client, &request).await,
+        let after = match next_request(worker, client, last_call.as_mut()).await {
+            Ok(Some(request)) => exchange(worker, client, &request).await,
             Ok(None) => return,
-            Err(error) => refuse(worker, &mut client, error).await,
+            Err(error) => Box::pin(refuse(worker, client, error)).await,
         };
         match after {
-            Some(After::Keep) => client.reader.slim(),
-            Some(After::Close) => return client.writer.end().await,
-            Some(After::Linger) => return client.linger().await,
+            Some(After::Keep) => {
+                client.reader.slim();
+                client.writer.slim();
+            }
+            Some(After::Close) => return Box::pin(client.writer.end()).await,
+            Some(After::Linger) => return Box::pin(client.linger()).await,
             None => return,
         }
     }
 }
 
 /// Serves one request that is a stream of its own: its head is there already.
-pub async fn stream(worker: &Worker, mut client: Client) {
-    let after = match next_request(worker, &mut client, pin!(pending())).await {
-        Ok(Some(request)) => exchange(worker, &mut client, &request).await,
+pub async fn stream(worker: &Worker, client: &mut Client) {
+    let after = match next_request(worker, client, pin!(pending())).await {
+        Ok(Some(request)) => exchange(worker, client, &request).await,
         Ok(None) => None,
-        Err(error) => refuse(worker, &mut client, error).await,
+        Err(error) => Box::pin(refuse(worker, client, error)).await,
     };
     if after.is_none() {
         client.writer.cut_off();
@@ -117,7 +121,7 @@ async fn exchange(worker: &Worker, client: &mut Client, request: &Request) -> Op
     }
     let after = match &result {
         Ok(after) => Some(*after),
-        Err(error) if record.status.get() == 0 => own_answer(worker, client, Some(request), error, &record).await,
+        Err(error) if record.status.get() == 0 => Box::pin(own_answer(worker, client, Some(request), error, &record)).await,
         Err(_) => {
             client.writer.cut_off();
             None
@@ -138,9 +142,12 @@ async fn answer(worker: &Worker, client: &mut Client, request: &Request, record:
         }
         Admitted::Redirect(to) => {
             let location = location(record.asked.https, &to, request.host.port, request.target());
-            Ok(redirect(client, request, location, record).await)
+            Ok(Box::pin(redirect(client, request, location, record)).await)
         }
-        Admitted::Secure(port) => Ok(redirect(client, request, location(true, host, Some(port), request.target()), record).await),
+        Admitted::Secure(port) => {
+            let location = location(true, host, Some(port), request.target());
+            Ok(Box::pin(redirect(client, request, location, record)).await)
+        }
     }
 }
 
@@ -154,42 +161,67 @@ pub enum Admitted {
     Secure(u16),
 }
 
+/// Why a request waits: how long it may, and what it is told if that was in vain, or if too many wait.
+struct Wait {
+    limit: Duration,
+    too_long: ProxyError,
+    full: ProxyError,
+}
+
 /// Phase 3: route and claim; waits while the route holds.
 pub async fn admit(worker: &Worker, client: &mut Client, host: &Hostname, record: &Record) -> Result<Admitted, ProxyError> {
-    let mut waiting = None;
-    let (no_progress, mut held_since) = (Cell::new(0), None);
+    match try_to_admit(worker, host, record)? {
+        Ok(admitted) => Ok(admitted),
+        Err(wait) => Box::pin(wait_for_place(worker, client, host, record, wait)).await,
+    }
+}
+
+fn try_to_admit(worker: &Worker, host: &Hostname, record: &Record) -> Result<Result<Admitted, Wait>, ProxyError> {
+    match worker.shared.place(host, &[], record) {
+        Placement::Forward { claim, commit_header } => Ok(Ok(Admitted::Forward { claim, commit_header })),
+        Placement::Redirect(to) => Ok(Ok(Admitted::Redirect(to))),
+        Placement::Secure(port) => Ok(Ok(Admitted::Secure(port))),
+        Placement::Passthrough => Err(ProxyError::Misdirected),
+        Placement::TooLarge(limit) => Err(ProxyError::TooLarge(limit)),
+        Placement::Maintenance(hold) if hold.is_zero() => Err(ProxyError::Maintenance),
+        Placement::Nothing => Err(ProxyError::NoInstance),
+        Placement::UnknownHost => Err(ProxyError::UnknownHost),
+        Placement::NotReady => Err(ProxyError::NotReady),
+        Placement::Hold(limit) => Ok(Err(Wait { limit, too_long: ProxyError::HeldTooLong(limit), full: ProxyError::HeldFull })),
+        Placement::Maintenance(limit) => {
+            Ok(Err(Wait { limit, too_long: ProxyError::Maintenance, full: ProxyError::Maintenance }))
+        }
+    }
+}
+
+async fn wait_for_place(
+    worker: &Worker,
+    client: &mut Client,
+    host: &Hostname,
+    record: &Record,
+    mut wait: Wait,
+) -> Result<Admitted, ProxyError> {
+    let (begun, no_progress) = (Instant::now(), Cell::new(0));
+    let route = record.route.borrow().clone();
+    let place = route.and_then(|route| worker.shared.held.take(&route.app, worker.limits().held_per_app));
+    let _place = place.ok_or(wait.full)?;
+    let (mut news, mut stages) = (worker.shared.news.subscribe(), worker.shared.stage.subscribe());
     loop {
-        let (limit, too_long, full) = match worker.shared.place(host, &[], record) {
-            Placement::Forward { claim, commit_header } => {
-                if held_since.is_some() {
+        // Looked at again after subscribing, so that no snapshot is missed in between.
+        wait = match try_to_admit(worker, host, record)? {
+            Err(wait) => wait,
+            Ok(admitted) => {
+                if let Admitted::Forward { claim, .. } = &admitted {
                     claim.target().tally.held();
                 }
-                return Ok(Admitted::Forward { claim, commit_header });
+                return Ok(admitted);
             }
-            Placement::Redirect(to) => return Ok(Admitted::Redirect(to)),
-            Placement::Secure(port) => return Ok(Admitted::Secure(port)),
-            Placement::Passthrough => return Err(ProxyError::Misdirected),
-            Placement::TooLarge(limit) => return Err(ProxyError::TooLarge(limit)),
-            Placement::Maintenance(hold) if hold.is_zero() => return Err(ProxyError::Maintenance),
-            Placement::Nothing => return Err(ProxyError::NoInstance),
-            Placement::UnknownHost => return Err(ProxyError::UnknownHost),
-            Placement::NotReady => return Err(ProxyError::NotReady),
-            Placement::Hold(limit) => (limit, ProxyError::HeldTooLong(limit), ProxyError::HeldFull),
-            Placement::Maintenance(hold) => (hold, ProxyError::Maintenance, ProxyError::Maintenance),
-        };
-        let begun = *held_since.get_or_insert_with(Instant::now);
-        let Some((_place, news, stages)) = &mut waiting else {
-            let route = record.route.borrow().clone();
-            let place = route.and_then(|route| worker.shared.held.take(&route.app, worker.limits().held_per_app));
-            // Few wait. Looked at again after this, so that no snapshot is missed in between.
-            waiting = Some((place.ok_or(full)?, worker.shared.news.subscribe(), worker.shared.stage.subscribe()));
-            continue;
         };
         let waited = tokio::select! {
             _ = news.changed() => Ok(()),
-            () = sleep(limit.saturating_sub(begun.elapsed())) => Err(too_long),
+            () = sleep(wait.limit.saturating_sub(begun.elapsed())) => Err(wait.too_long),
             () = gone(&mut client.reader, &no_progress) => Err(ProxyError::ClientGone),
-            () = reached(stages, Stage::Closing) => Err(ProxyError::NoInstance),
+            () = reached(&mut stages, Stage::Closing) => Err(ProxyError::NoInstance),
         };
         record.held.set(begun.elapsed());
         if matches!(waited, Err(ProxyError::HeldTooLong(_))) {

@@ -84,6 +84,7 @@ async fn send(
         to.flush().await.map_err(|_| None)?;
         flow.given_at.set(Instant::now());
         if body.is_done() {
+            to.slim();
             return Ok(());
         }
         wait_for_more(from, flow, record).await?;

@@ -1,6 +1,8 @@
 //! Heads between HTTP/2 and HTTP/1.1. Pure. What a request says goes through the one judge afterwards (`h1/request.rs`), so only what
 //! would be lost on the way is judged here.
 
+use std::mem::MaybeUninit;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -129,9 +131,10 @@ pub struct Answer {
 /// Reads a head that the proxy itself wrote. None: it is no such head, which no instance can bring about, as all was judged before.
 pub fn answer(bytes: &Bytes) -> Option<Answer> {
     // What an instance may send, and what we add.
-    let mut room = [httparse::EMPTY_HEADER; HEAD_FIELDS + 32];
-    let mut parsed = httparse::Response::new(&mut room);
-    parsed.parse(bytes).ok().filter(httparse::Status::is_complete)?;
+    let mut room = [const { MaybeUninit::uninit() }; HEAD_FIELDS + 32];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut room).ok().filter(httparse::Status::is_complete)?;
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::from_u16(parsed.code?).ok()?;
     let (mut chunked, mut length) = (false, None);

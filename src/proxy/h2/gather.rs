@@ -1,5 +1,5 @@
-//! Gathers what HTTP/2 has to send, so that the answers which are ready at the same time go out as one record and one write: the h2 crate
-//! writes and flushes frame by frame.
+//! Gathers what HTTP/2 has to send, so that the answers which are ready at about the same time go out as one record and one write: the h2
+//! crate writes and flushes frame by frame. A record and a write cost more than all that HTTP/2 does for an answer.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use crate::proxy::limits::READ_BYTES;
 use crate::proxy::spare;
@@ -17,6 +18,8 @@ use crate::proxy::spare;
 const MOST: usize = 16 * 1024;
 /// Not copied, if nothing waits before it.
 const LARGE: usize = MOST / 2;
+/// Turns of the worker for which what is ready may wait for more.
+const PATIENCE: u32 = 2;
 
 /// A connection whose writes wait for [`sending`]. A flush is not one: it only says that a frame is whole.
 #[derive(Debug)]
@@ -25,24 +28,46 @@ pub struct Gather<T> {
     waiting: BytesMut,
     /// Something was written that is not flushed.
     unflushed: bool,
+    /// How often what waits was put off.
+    put_off: u32,
 }
 
-/// Polls `action`, and sends what it wrote whenever it has to wait. Errors: nothing can be sent any more. Cancel-safe: as `action` is.
-pub async fn sending<T: AsyncWrite + Unpin, F: Future>(io: &RefCell<Gather<T>>, action: F) -> io::Result<F::Output> {
+/// Polls `action`, and sends what it wrote whenever it has to wait. While there may be `more` it puts that off for a few turns of the worker:
+/// what its other connections brought meanwhile goes along. A worker with nothing else to do has no turn to wait for, so that this costs no
+/// time. Errors: nothing can be sent any more. Cancel-safe: as `action` is.
+pub async fn sending<T, F>(io: &RefCell<Gather<T>>, more: impl Fn() -> bool, action: F) -> io::Result<F::Output>
+where
+    T: AsyncWrite + Unpin,
+    F: Future,
+{
     let mut action = pin!(action);
-    poll_fn(|cx| match action.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => match io.borrow_mut().poll_send(cx) {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = action.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        let mut io = io.borrow_mut();
+        if io.puts_off(&more) {
+            // Woken when the other tasks have run and the sockets were looked at.
+            let _ = pin!(yield_now()).poll(cx);
+            return Poll::Pending;
+        }
+        match io.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-        },
+        }
     })
     .await
 }
 
 impl<T> Gather<T> {
     pub fn new(io: T) -> Self {
-        Self { io, waiting: BytesMut::new(), unflushed: false }
+        Self { io, waiting: BytesMut::new(), unflushed: false, put_off: 0 }
+    }
+
+    fn puts_off(&mut self, more: impl Fn() -> bool) -> bool {
+        let worth = !self.waiting.is_empty() && self.waiting.len() < LARGE && self.put_off < PATIENCE && more();
+        self.put_off = if worth { self.put_off + 1 } else { 0 };
+        worth
     }
 }
 
@@ -144,7 +169,7 @@ mod tests {
             }
         }
         assert!(tokio::time::timeout(pause, far.read(&mut seen)).await.is_err(), "it waits");
-        let waited = tokio::time::timeout(pause, sending(&io, std::future::pending::<()>())).await;
+        let waited = tokio::time::timeout(pause, sending(&io, || false, std::future::pending::<()>())).await;
         assert!(waited.is_err());
         assert_eq!(far.read(&mut seen).await.expect("read"), 300, "all at once");
         // In the order of writing, whatever is copied and whatever is not, to a reader that is slower.

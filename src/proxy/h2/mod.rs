@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -41,11 +41,45 @@ struct Streams {
     quiet_since: Cell<Instant>,
 }
 
+/// What is due when a connection's clock has rung.
+enum Ring {
+    Again(Instant),
+    Goodbye,
+    CutOff,
+}
+
+impl Streams {
+    fn are_running(&self) -> bool {
+        self.running.get() > 0
+    }
+
+    /// The clock is set seldom: no request moves it, so it may ring too early. `goodbye`: the client was told to go,
+    /// and is looked at again after so long.
+    fn after_ring(&self, goodbye: Option<Duration>, idle_time: Duration) -> Ring {
+        let quiet_until = self.quiet_since.get() + idle_time;
+        match (self.are_running(), goodbye) {
+            (false, Some(_)) => Ring::CutOff,
+            (true, Some(time)) => Ring::Again(Instant::now() + time),
+            // The clock of the quiet starts when the last stream has ended.
+            (true, None) => Ring::Again(Instant::now() + idle_time),
+            (false, None) if quiet_until > Instant::now() => Ring::Again(quiet_until),
+            (false, None) => Ring::Goodbye,
+        }
+    }
+}
+
 /// Counts a stream out when it ends, however it ends.
 struct Running {
     streams: Rc<Streams>,
     /// The process waits for the stream as for its connection.
     _guest: Rc<Guest>,
+}
+
+impl Running {
+    fn new(streams: &Rc<Streams>, guest: &Rc<Guest>) -> Self {
+        streams.running.set(streams.running.get() + 1);
+        Self { streams: Rc::clone(streams), _guest: Rc::clone(guest) }
+    }
 }
 
 impl Drop for Running {
@@ -102,52 +136,52 @@ where
     let limits = worker.limits();
     let idle_time = limits.idle_time();
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
-    let greeted = sending(io, builder(head_bytes).handshake::<_, Bytes>(watched));
+    let greeted = sending(io, || false, builder(head_bytes).handshake::<_, Bytes>(watched));
     let Ok(Ok(Ok(mut connection))) = timeout(HANDSHAKE_TIME, greeted).await else {
         return Closed::CutOff;
     };
     let streams = Rc::new(Streams { running: Cell::new(0), quiet_since: Cell::new(Instant::now()) });
     let mut stages = worker.shared.stage.subscribe();
+    let mut leaving = pin!(reached(&mut stages, Stage::Leaving));
+    let mut wake = pin!(sleep_until(streams.quiet_since.get() + idle_time));
     // Once it is told to go, the client may finish what it has, and no more.
-    let mut goodbye = None;
+    let mut goodbye = false;
     loop {
-        let wake = goodbye.unwrap_or_else(|| streams.quiet_since.get() + idle_time);
         tokio::select! {
             biased;
             () = alarm.raised() => {
                 tracing::debug!(client = %ends.peer.ip(), "a flood of frames; the connection is closed");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                let _ = timeout(LAST_CALL, sending(io, connection.accept())).await;
+                let _ = timeout(LAST_CALL, sending(io, || false, connection.accept())).await;
                 return Closed::CutOff;
             }
-            came = sending(io, connection.accept()) => match came {
+            came = sending(io, || streams.are_running(), connection.accept()) => match came {
                 Ok(Some(Ok((request, respond)))) => {
-                    streams.running.set(streams.running.get() + 1);
-                    let running = Running { streams: Rc::clone(&streams), _guest: Rc::clone(guest) };
-                    let (worker, secure) = (Rc::clone(worker), Rc::clone(&secure));
-                    // In a box of its own: a task of several KiB would be moved more than once on its way.
+                    let Some(mut client) = client_of(request, respond, ends, &secure) else { continue };
+                    let (worker, running) = (Rc::clone(worker), Running::new(&streams, guest));
+                    // In a box of its own: a task of some KiB would be moved more than once on its way.
                     tokio::task::spawn_local(Box::pin(async move {
-                        serve_stream(&worker, request, respond, ends, secure).await;
+                        serve::stream(&worker, &mut client).await;
                         drop(running);
                     }));
                 }
                 Ok(None) => return Closed::Properly,
                 Ok(Some(Err(_))) | Err(_) => return Closed::CutOff,
             },
-            () = reached(&mut stages, Stage::Leaving), if goodbye.is_none() => {
+            () = leaving.as_mut(), if !goodbye => {
                 // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
                 connection.graceful_shutdown();
-                goodbye = Some(Instant::now() + goodbye_time(worker));
+                goodbye = true;
+                wake.as_mut().reset(Instant::now() + goodbye_time(worker));
             }
-            () = sleep_until(wake) => match (streams.running.get(), goodbye) {
-                (0, Some(_)) => return Closed::CutOff,
-                (0, None) if streams.quiet_since.get().elapsed() >= idle_time => {
+            () = wake.as_mut() => match streams.after_ring(goodbye.then(|| goodbye_time(worker)), idle_time) {
+                Ring::CutOff => return Closed::CutOff,
+                Ring::Again(at) => wake.as_mut().reset(at),
+                Ring::Goodbye => {
                     connection.graceful_shutdown();
-                    goodbye = Some(Instant::now() + goodbye_time(worker));
+                    goodbye = true;
+                    wake.as_mut().reset(Instant::now() + goodbye_time(worker));
                 }
-                (_, Some(_)) => goodbye = Some(Instant::now() + goodbye_time(worker)),
-                // The clock of the quiet starts when the last stream has ended.
-                (_, None) => streams.quiet_since.set(Instant::now()),
             },
         }
     }
@@ -169,21 +203,23 @@ fn builder(head_bytes: u32) -> Builder {
     builder
 }
 
-/// One stream: its request as a request of HTTP/1.1, through the same phases.
-async fn serve_stream(
-    worker: &Worker,
+/// One stream as a client that speaks HTTP/1.1. None: its request was refused.
+fn client_of(
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
     ends: Ends,
-    secure: Rc<Secure>,
-) {
+    secure: &Rc<Secure>,
+) -> Option<Client> {
     let (parts, body) = request.into_parts();
     let framing = fields::Framing::of(&parts, body.is_end_stream());
     let to_head = parts.method == http::Method::HEAD;
     let (incoming, mut outgoing) = stream::halves(body, framing, respond, to_head);
     match fields::head(&parts, framing) {
-        Ok(head) => serve::stream(worker, Client::stream(head, incoming, outgoing, ends, secure)).await,
+        Ok(head) => Some(Client::stream(head, incoming, outgoing, ends, Rc::clone(secure))),
         // Malformed by the rules of the version (RFC 9113 §8.1.1).
-        Err(fields::Malformed) => outgoing.refuse(),
+        Err(fields::Malformed) => {
+            outgoing.refuse();
+            None
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
 
 use super::fields::{self, Framing};
 
@@ -48,24 +49,14 @@ impl fmt::Debug for Incoming {
 impl Incoming {
     /// Appends the next piece. After the end of the body it waits for the client's reset, which is an error, as is any other end of the
     /// stream. Never 0: a client of HTTP/2 that has said all has not left. The window that the piece took is given back at once, as the
-    /// caller asks for the next one only when it has used this one. Cancel-safe: yes.
-    pub async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+    /// caller asks for the next one only when it has used this one.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
         while !self.ended {
-            let Some(piece) = poll_fn(|cx| self.body.poll_data(cx)).await.transpose().map_err(broken)? else {
-                let trailers = poll_fn(|cx| self.body.poll_trailers(cx)).await.map_err(broken)?;
+            let Some(piece) = ready!(self.body.poll_data(cx)).transpose().map_err(broken)? else {
+                let trailers = ready!(self.body.poll_trailers(cx)).map_err(broken)?;
                 self.ended = true;
                 if self.framing == Framing::Chunked {
-                    let before = into.len();
-                    into.put_slice(b"0\r\n");
-                    if let Some(trailers) = trailers
-                        && fields::trailers(into, &trailers).is_err()
-                    {
-                        into.truncate(before);
-                        self.way.borrow_mut().reset_with(Reason::PROTOCOL_ERROR);
-                        return Err(io::ErrorKind::InvalidData.into());
-                    }
-                    into.put_slice(b"\r\n");
-                    return Ok(into.len() - before);
+                    return Poll::Ready(self.last_chunk(trailers, into));
                 }
                 break;
             };
@@ -83,10 +74,24 @@ impl Incoming {
             if self.framing == Framing::Chunked {
                 into.put_slice(b"\r\n");
             }
-            return Ok(into.len() - before);
+            return Poll::Ready(Ok(into.len() - before));
         }
-        self.reset().await;
-        Err(io::ErrorKind::ConnectionReset.into())
+        ready!(self.way.borrow_mut().poll_reset(cx));
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    fn last_chunk(&mut self, trailers: Option<HeaderMap>, into: &mut BytesMut) -> io::Result<usize> {
+        let before = into.len();
+        into.put_slice(b"0\r\n");
+        if let Some(trailers) = trailers
+            && fields::trailers(into, &trailers).is_err()
+        {
+            into.truncate(before);
+            self.way.borrow_mut().reset_with(Reason::PROTOCOL_ERROR);
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        into.put_slice(b"\r\n");
+        Ok(into.len() - before)
     }
 
     /// Waits until the client gives the stream up, or its connection ends. Cancel-safe: yes.
@@ -139,9 +144,9 @@ impl fmt::Debug for Outgoing {
 }
 
 impl Outgoing {
-    /// Sends some of `from` and gives how many bytes of it that was. Waits for room, in the client's window or in what may wait for the
-    /// connection. Cancel-safe: yes, what was not sent stays in `from`.
-    pub async fn write(&mut self, from: &mut BytesMut) -> io::Result<usize> {
+    /// Sends some of `from` and gives how many bytes of it that was; what was not sent stays in `from`. Waits for room, in the client's window
+    /// or in what may wait for the connection.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<usize>> {
         let before = from.len();
         match self.left {
             Left::Head => self.head(from)?,
@@ -150,11 +155,10 @@ impl Outgoing {
                 skip(from, b"\r\n")?;
                 self.left = Left::Size;
             }
-            Left::Exact(left) => self.data(from, left).await?,
-            Left::Chunk(left) => self.data(from, left).await?,
-            Left::Nothing => return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes behind an answer")),
+            Left::Exact(left) | Left::Chunk(left) => ready!(self.poll_data(cx, from, left))?,
+            Left::Nothing => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "bytes behind an answer"))),
         }
-        Ok(before - from.len())
+        Poll::Ready(Ok(before - from.len()))
     }
 
     /// The answer is not whole and never will be.
@@ -218,9 +222,9 @@ impl Outgoing {
     }
 
     /// As much of the next `left` bytes as there is room for.
-    async fn data(&mut self, from: &mut BytesMut, left: u64) -> io::Result<()> {
+    fn poll_data(&mut self, cx: &mut Context<'_>, from: &mut BytesMut, left: u64) -> Poll<io::Result<()>> {
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(from.len());
-        let room = poll_fn(|cx| self.poll_room(cx, most)).await?;
+        let room = ready!(self.poll_room(cx, most))?;
         let n = room.min(most);
         let piece = from.split_to(n).freeze();
         let left = left - n as u64;
@@ -236,7 +240,7 @@ impl Outgoing {
             (false, true) => Left::Chunk(left),
             (false, false) => Left::Exact(left),
         };
-        self.send(piece, last)
+        Poll::Ready(self.send(piece, last))
     }
 
     fn poll_room(&self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {

@@ -11,7 +11,7 @@ use crate::proxy::limits::HELLO_BYTES;
 
 /// Reads up to the end of the ClientHello; `seen` then holds every byte that was read. What is no ClientHello is answered with the alert that
 /// rustls has for it, and is an error. Cancel-safe: no, the connection is useless afterwards.
-pub async fn read(stream: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Accepted> {
+pub async fn read(stream: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Box<Accepted>> {
     let mut acceptor = Acceptor::default();
     loop {
         let before = seen.len();
@@ -22,7 +22,7 @@ pub async fn read(stream: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Acc
         while !new.is_empty() {
             acceptor.read_tls(&mut new)?;
             match acceptor.accept() {
-                Ok(Some(accepted)) => return Ok(accepted),
+                Ok(Some(accepted)) => return Ok(Box::new(accepted)),
                 Ok(None) => {}
                 Err((error, mut alert)) => {
                     let mut answer = Vec::new();

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::{StartHandshake, TlsStream};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::Accepted;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, StartHandshake};
 
 pub mod certs;
 pub mod config;
@@ -57,17 +60,26 @@ enum Greeted {
 /// Serves one connection that came in on a TLS port.
 pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, guest: &Rc<Guest>) {
     let deadline = Instant::now() + HANDSHAKE_TIME;
-    match timeout_at(deadline, greet(worker, stream)).await {
+    // What only some connections or moments need has its room in a box, so that an idle connection of HTTP/1.1 is small.
+    match Box::pin(timeout_at(deadline, greet(worker, stream))).await {
         Ok(Ok(Greeted::Ours { tls, secure, h2: true })) => {
-            h2::connection(worker, *tls, ends, Rc::new(secure), guest).await;
+            Box::pin(h2::connection(worker, *tls, ends, Rc::new(secure), guest)).await;
         }
         Ok(Ok(Greeted::Ours { tls, secure, h2: false })) => {
-            serve::connection(worker, Client::tls(TlsIo::new(*tls), ends, Rc::new(secure))).await;
+            let mut client = Client::tls(TlsIo::new(*tls), ends, Rc::new(secure));
+            serve::connection(worker, &mut client).await;
         }
-        Ok(Ok(Greeted::Passed { stream, seen, host })) => passthrough::connection(worker, stream, ends, seen, &host).await,
+        Ok(Ok(Greeted::Passed { stream, seen, host })) => {
+            Box::pin(passthrough::connection(worker, stream, ends, seen, &host)).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, client = %ends.peer.ip(), "a TLS handshake failed"),
         Err(_) => tracing::debug!(client = %ends.peer.ip(), "a TLS handshake did not end in time"),
     }
+}
+
+/// A function of its own, so that the way into the handshake takes no room while it lasts.
+fn start(accepted: Box<Accepted>, stream: TcpStream, server: Arc<ServerConfig>) -> Accept<TcpStream> {
+    StartHandshake::from_parts(*accepted, stream).into_stream(server)
 }
 
 /// Reads the ClientHello, then either passes it on or answers it. Cancel-safe: no; to be dropped with the connection.
@@ -85,8 +97,9 @@ async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
     }
     let shown = table.certs.choose(sni.as_deref(), hello.signature_schemes()).cloned();
     let server = Arc::clone(table.tls.fitting(hello.cipher_suites()));
-    let started = StartHandshake::from_parts(accepted, stream);
-    let tls = started.into_stream(server).await?;
+    // What is held during a round trip, many connections hold at the same time.
+    drop((seen, table));
+    let tls = start(accepted, stream, server).await?;
     let h2 = tls.get_ref().1.alpn_protocol() == Some(config::H2);
     Ok(Greeted::Ours { tls: Box::new(tls), secure: Secure { sni, shown }, h2 })
 }

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncBufRead, AsyncWrite};
@@ -31,29 +31,26 @@ impl TlsIo {
     }
 
     /// Appends what came; 0 at the peer's proper end, an error if it ended without one. No room is held while it waits: an idle connection
-    /// costs what rustls needs. Cancel-safe: yes.
-    pub async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
-        poll_fn(|cx| {
-            let mut stream = self.0.borrow_mut();
-            let came = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
-            let n = came.len();
-            spare::make_room(into, n.max(READ_BYTES));
-            into.extend_from_slice(came);
-            Pin::new(&mut *stream).consume(n);
-            Poll::Ready(Ok(n))
-        })
-        .await
+    /// costs what rustls needs.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut stream = self.0.borrow_mut();
+        let came = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
+        let n = came.len();
+        spare::make_room(into, n.max(READ_BYTES));
+        into.extend_from_slice(came);
+        Pin::new(&mut *stream).consume(n);
+        Poll::Ready(Ok(n))
     }
 
-    /// Takes some of `from`'s bytes, which are then encrypted but perhaps not sent: `flush` sends them. Cancel-safe: yes.
-    pub async fn write(&mut self, from: &mut BytesMut) -> io::Result<usize> {
-        let n = poll_fn(|cx| Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, from)).await?;
+    /// Takes some of `from`'s bytes, which are then encrypted but perhaps not sent: `poll_flush` sends them.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let n = ready!(Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, from))?;
         from.advance(n);
-        Ok(n)
+        Poll::Ready(Ok(n))
     }
 
-    pub async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|cx| Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)).await
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
     }
 
     /// Sends close_notify and ends our side.
