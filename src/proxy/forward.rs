@@ -276,8 +276,7 @@ async fn time_is_up(worker: &Worker, answer: &Answer<'_>) -> ProxyError {
 /// Waits until the end of the budget that holds for this claim. Cancel-safe: yes.
 pub async fn cut(cuts: &mut watch::Receiver<Cut>, claim: &Claim) {
     loop {
-        let now = *cuts.borrow_and_update();
-        if if claim.is_stream() { now.streams } else { now.requests } {
+        if claim.is_cut(*cuts.borrow_and_update()) {
             return;
         }
         if cuts.changed().await.is_err() {

@@ -54,8 +54,10 @@ pub const POOL_IDLE_COUNT: usize = 64;
 pub const STREAM_AFTER: Duration = Duration::from_secs(5);
 /// After the client ended its side: how long an answer may make no progress before the request is given up.
 pub const HALF_CLOSED_TIME: Duration = Duration::from_secs(1);
-/// A tunnel of which one side has ended.
-pub const HALF_TUNNEL_TIME: Duration = Duration::from_secs(30);
+/// A tunnel of which one side has ended. Tests of this room wait less.
+pub const HALF_TUNNEL_TIME: Duration = if cfg!(test) { Duration::from_secs(4) } else { Duration::from_secs(30) };
+/// The last part of a budget, over which the ends of streams are spread, is no longer than this.
+pub const GOODBYE_SPREAD: Duration = Duration::from_secs(10);
 /// The proper end of a tunnel or stream at the end of its budget: to a frame boundary, close frame, the client's reply.
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// After an answer that came before the end of the upload: reading on, so that the client sees the answer and no reset.

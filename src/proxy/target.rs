@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::access::Record;
 use super::error::ProxyError;
-use super::limits::CLOSE_TIME;
+use super::limits::{CLOSE_TIME, GOODBYE_SPREAD};
 use super::meter::Meter;
 use crate::names::InstanceId;
 use crate::wire::metrics::Sums;
@@ -26,8 +26,12 @@ use crate::wire::proxy::{self as wire, DrainBudget, TargetCounts};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cut {
     pub requests: bool,
-    pub streams: bool,
+    /// The streams whose turn is at most this.
+    pub streams: u8,
 }
+
+/// Streams end in so many turns over the last tenth of their budget: a thousand WebSockets that ended at once would come back at once.
+const TURNS: u8 = 20;
 
 /// Lives as long as the snapshot names it or something is in flight at it, across snapshots.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ pub struct Target {
     /// Requests that wait until it starts again; they are in flight nowhere.
     waiting: AtomicU64,
     streams: AtomicU64,
+    next_turn: AtomicU8,
     draining: AtomicBool,
     cut: watch::Sender<Cut>,
     emptied: Notify,
@@ -98,6 +103,7 @@ impl Target {
             in_flight: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             streams: AtomicU64::new(0),
+            next_turn: AtomicU8::new(0),
             draining: AtomicBool::new(false),
             cut: watch::Sender::new(Cut::default()),
             emptied: Notify::new(),
@@ -128,7 +134,7 @@ impl Target {
     /// Counts the caller in, unless the target drains: then the caller must look at the table again.
     pub fn claim(self: &Arc<Self>) -> Option<Claim> {
         self.in_flight.fetch_add(1, SeqCst);
-        let claim = Claim { target: Arc::clone(self), stream: Cell::new(false) };
+        let claim = Claim { target: Arc::clone(self), turn: Cell::new(0) };
         if self.draining.load(SeqCst) { None } else { Some(claim) }
     }
 
@@ -147,17 +153,12 @@ impl Target {
     /// were cut since then. Cancel-safe: yes, but then the cuts are not raised; `reopen` afterwards, or drain on.
     pub async fn drain(&self, budget: DrainBudget, begun: Begun) -> u64 {
         self.close();
-        let requests = (budget.requests_ms, Cut { requests: true, streams: false });
-        let streams = (budget.streams_ms, Cut { requests: false, streams: true });
-        let mut ends = [requests, streams];
-        ends.sort_by_key(|(ms, _)| *ms);
-        for (ms, what) in ends {
-            let end = begun.at + Duration::from_millis(ms);
+        for (at, what) in ends(budget) {
             tokio::select! {
                 biased;
                 () = self.empty() => break,
-                () = sleep_until(end) => self.cut.send_modify(|cut| {
-                    *cut = Cut { requests: cut.requests || what.requests, streams: cut.streams || what.streams };
+                () = sleep_until(begun.at + at) => self.cut.send_modify(|cut| {
+                    *cut = Cut { requests: cut.requests || what.requests, streams: cut.streams.max(what.streams) };
                 }),
             }
         }
@@ -226,6 +227,17 @@ impl Target {
     }
 }
 
+/// What ends when, counted from the beginning of a drain, in order.
+fn ends(budget: DrainBudget) -> Vec<(Duration, Cut)> {
+    let streams = Duration::from_millis(budget.streams_ms);
+    let step = (streams / 10).min(GOODBYE_SPREAD) / u32::from(TURNS);
+    let turn = |n| (streams - step * u32::from(TURNS - n), Cut { requests: false, streams: n });
+    let requests = (Duration::from_millis(budget.requests_ms), Cut { requests: true, streams: 0 });
+    let mut ends: Vec<_> = (1..=TURNS).map(turn).chain([requests]).collect();
+    ends.sort_by_key(|(at, _)| *at);
+    ends
+}
+
 /// A place among those that wait for a restart. Counts out when dropped.
 #[derive(Debug)]
 pub struct InLine(Arc<Target>);
@@ -240,7 +252,8 @@ impl Drop for InLine {
 #[derive(Debug)]
 pub struct Claim {
     target: Arc<Target>,
-    stream: Cell<bool>,
+    /// When it ends at the end of a drain, if it is a stream; 0 for what is none.
+    turn: Cell<u8>,
 }
 
 impl Claim {
@@ -250,13 +263,21 @@ impl Claim {
 
     /// From now on this is a stream: the longer drain budget holds for it.
     pub fn mark_stream(&self) {
-        if !self.stream.replace(true) {
+        if !self.is_stream() {
             self.target.streams.fetch_add(1, Relaxed);
+            // From the last turn down: few streams have nearly the whole budget.
+            let before = self.target.next_turn.fetch_update(Relaxed, Relaxed, |n| Some((n + 1) % TURNS));
+            self.turn.set(TURNS - before.unwrap_or(0));
         }
     }
 
+    /// Whether it must end now.
+    pub fn is_cut(&self, now: Cut) -> bool {
+        if self.is_stream() { self.turn.get() <= now.streams } else { now.requests }
+    }
+
     pub fn is_stream(&self) -> bool {
-        self.stream.get()
+        self.turn.get() > 0
     }
 
     /// The request is sent again, here or first here.
@@ -278,7 +299,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.stream.get() {
+        if self.is_stream() {
             self.target.streams.fetch_sub(1, Relaxed);
         }
         let was = self.target.in_flight.fetch_sub(1, SeqCst);
@@ -286,5 +307,27 @@ impl Drop for Claim {
         if was == 1 && self.target.is_draining() {
             self.target.emptied.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_end_one_after_another_over_the_last_tenth_of_their_budget() {
+        let ms = |(at, cut): &(Duration, Cut)| (at.as_millis(), cut.requests, cut.streams);
+        let short: Vec<_> = ends(DrainBudget { requests_ms: 1000, streams_ms: 2000 }).iter().map(ms).collect();
+        assert_eq!((short[0], short[1], short[20]), ((1000, true, 0), (1810, false, 1), (2000, false, TURNS)));
+        let long: Vec<_> = ends(DrainBudget { requests_ms: 30_000, streams_ms: 600_000 }).iter().map(ms).collect();
+        assert_eq!((long[1], long[2], long[20]), ((590_500, false, 1), (591_000, false, 2), (600_000, false, TURNS)));
+
+        let target = Arc::new(Target::new(super::super::tests::world::target(1, None)));
+        let claims: Vec<Claim> = (0..60).map(|_| target.claim().expect("open")).collect();
+        assert!(claims.iter().all(|claim| claim.is_cut(Cut { requests: true, streams: 0 })), "requests");
+        claims.iter().for_each(Claim::mark_stream);
+        let cut = |streams| claims.iter().filter(|claim| claim.is_cut(Cut { requests: true, streams })).count();
+        assert!((0..=TURNS).all(|turn| cut(turn) == 3 * usize::from(turn)));
+        assert!(!claims[0].is_cut(Cut { requests: true, streams: TURNS - 1 }), "the first has its whole budget");
     }
 }

@@ -1,11 +1,12 @@
 //! The data plane against real sockets: a real proxy on its threads, real instances, clients that write bytes.
 
-mod world;
+pub(super) mod world;
 
 mod answers;
 mod any_bytes;
 mod connect;
 mod drain;
+mod drains;
 mod edge;
 mod floods;
 mod forwarding;
