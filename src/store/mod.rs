@@ -134,16 +134,22 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// The only way to write. Refused once a write has failed: what was not acknowledged is found out by the next process. Refused, too,
-    /// while the disk has no room for a commit: that can wait, and costs no restart.
-    async fn begin(&self) -> Result<Tx, StoreError> {
-        if let Some(why) = broken::why() {
-            return Err(StoreError::Broken(why));
+    /// For one statement that a full disk must not hold up. Refused once a write has failed: what was not acknowledged is found out by the
+    /// next process.
+    fn writer(&self) -> Result<&SqlitePool, StoreError> {
+        match broken::why() {
+            Some(why) => Err(StoreError::Broken(why)),
+            None => Ok(&self.writer),
         }
+    }
+
+    /// The way to write. Refused, too, while the disk has no room for a commit: that can wait, and costs no restart.
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        let writer = self.writer()?;
         if !filesystem::has(&self.file, STORE_FLOOR) {
             return Err(StoreError::NoRoom);
         }
-        Ok(self.writer.begin_with("begin immediate").await?)
+        Ok(writer.begin_with("begin immediate").await?)
     }
 
     /// The value under `key`, or the one `make` gives, stored now: for what an installation chooses once.
