@@ -6,13 +6,13 @@
 //!
 //! Modes: exit=CODE (exit at once) · boot_ms=N (listen after N ms) · never=1 (never listen) · port=N (another port than PORT) ·
 //! Paths that misbehave stand in `testapp/trouble.rs`.
-//! bind=ADDRESS · health=STATUS · release_exit=CODE · release_ms=N · lines=N (log lines at start).
+//! bind=ADDRESS · health=STATUS · warm_ms=N (503 to everything in the first N ms) · release_exit=CODE · release_ms=N · lines=N (log lines at start).
 //! It catches no signal: SIGTERM ends it at once, in the middle of whatever it does, as many real apps do.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[path = "testapp/trouble.rs"]
 mod trouble;
@@ -36,6 +36,7 @@ fn main() {
 struct Mode {
     file: HashMap<String, String>,
     version: String,
+    began: Instant,
 }
 
 impl Mode {
@@ -50,7 +51,7 @@ impl Mode {
             .filter_map(|line| line.split_once('='))
             .map(|(k, v)| (k.trim().into(), v.trim().into()))
             .collect();
-        Mode { file, version: beside("version").trim().to_owned() }
+        Mode { file, version: beside("version").trim().to_owned(), began: Instant::now() }
     }
 
     fn text(&self, key: &str) -> Option<String> {
@@ -158,6 +159,10 @@ fn one_request(connection: &TcpStream, mode: &Mode) -> std::io::Result<bool> {
     let mut out = connection;
     let body = read_body(&mut reader, &request)?;
     trouble::hang_if_told();
+    if mode.began.elapsed() < Duration::from_millis(mode.number("warm_ms").unwrap_or(0)) {
+        answer(&mut out, mode, 503, "not yet\n")?;
+        return Ok(true);
+    }
     match request.target.split('?').next().unwrap_or("/") {
         "/health" => {
             let status = mode.number("health").unwrap_or(200) as u16;
@@ -195,6 +200,7 @@ fn one_request(connection: &TcpStream, mode: &Mode) -> std::io::Result<bool> {
             std::thread::sleep(Duration::from_millis(request.query("ms", 0)));
             std::process::exit(request.query("code", 70) as i32);
         }
+        "/abort" => std::process::abort(),
         "/crash" => std::process::exit(request.query("code", 70) as i32),
         "/ws" => {
             websocket::echo(&mut reader, &mut out, &request, &mode.version)?;

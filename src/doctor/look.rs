@@ -21,7 +21,7 @@ use crate::model::disk;
 pub mod ports;
 
 /// A program that takes longer hangs, and is not waited for.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(10);
+const PROGRAM_LIMIT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
 
 /// The file systems of these folders, each once. `reserve`: bytes to keep free, where the host config says so.
 pub fn disks(folders: &[PathBuf], reserve: Option<u64>) -> Vec<Disk> {
@@ -176,4 +176,18 @@ fn output(program: &str, args: &[&str]) -> Result<String, String> {
     }
     let said = String::from_utf8_lossy(&done.stderr);
     Err(said.lines().next().unwrap_or("it said nothing").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_hangs_is_not_waited_for() {
+        let begun = Instant::now();
+        let said = output("sleep", &["30"]).expect_err("it was waited for");
+        assert!(said.contains("did not end within") && begun.elapsed() < Duration::from_secs(20), "{said}");
+        assert_eq!(output("echo", &["fine"]).as_deref(), Ok("fine\n"));
+        assert!(output("no-such-program", &[]).is_err());
+    }
 }

@@ -175,3 +175,6 @@ impl Predecessor {
         (&*self.0).write_all(line.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;

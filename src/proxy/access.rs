@@ -229,3 +229,6 @@ fn begin(text: &str, most: usize) -> Cow<'_, str> {
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,3 +289,6 @@ async fn read_asks(mut from: OwnedReadHalf, to: mpsc::Sender<io::Result<Asked>>)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

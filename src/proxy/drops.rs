@@ -89,4 +89,26 @@ mod tests {
         assert_eq!(drops.report().map(|c| c.all_full), Some(1));
         assert_eq!(drops.report(), None);
     }
+
+    #[test]
+    fn each_reason_has_its_own_count() {
+        use super::super::h1::body::BodyError;
+        let drops = Drops::default();
+        for (times, error) in (1..).zip([
+            ProxyError::HeadSlow,
+            ProxyError::ClientSlow,
+            ProxyError::ReaderSlow,
+            ProxyError::BadRequest(HeadError::TooLarge),
+            ProxyError::BadRequest(HeadError::Method),
+            ProxyError::BadBody(BodyError::Truncated),
+            ProxyError::ClientGone,
+        ]) {
+            (0..times).for_each(|_| drops.count(&error));
+        }
+        drops.refused(Full::All);
+        let counts = drops.counts();
+        let slow = (counts.slow_heads, counts.slow_bodies, counts.slow_readers);
+        assert_eq!((slow, counts.large_heads, counts.malformed), ((1, 2, 3), 4, 5 + 6));
+        assert_eq!((counts.all_full, counts.address_full), (1, 0));
+    }
 }

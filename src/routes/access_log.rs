@@ -181,4 +181,25 @@ mod tests {
         assert_eq!(fields("at=warn lost=7 desc=\"access lines were lost\""), None);
         assert_eq!(fields("not a line"), None);
     }
+
+    #[test]
+    fn lines_that_were_lost_are_told_once_to_those_whose_they_may_have_been() {
+        let folder = tempfile::tempdir().expect("a temp dir");
+        let config = crate::config::LogsConfig { max_bytes_per_app: 1 << 20, lines_per_second: 100, burst: 100 };
+        let logs = LogStore::open(folder.path().to_owned(), &config);
+        let (log, app) = (AccessLog::new(Arc::clone(&logs)), AppName::parse("shop").expect("an app"));
+        let mut line: AccessLine<'static> = serde_json::from_str(
+            r#"{"at":1,"app":"shop","target":null,"method":"GET","path":"/","host":"shop.test","status":200,"bytes_in":0,"bytes_out":0,"micros_total":1,"micros_first_byte":null,"client":"::1","request_id":"id","held_ms":0,"retries":0,"error":null}"#,
+        )
+        .expect("a line");
+        line.at = UnixMillis::now();
+        // Cumulative, for each process of its own.
+        for (lost, generation) in [(0, "one"), (7, "one"), (7, "one"), (9, "one"), (3, "two")] {
+            log.write(std::slice::from_ref(&line), lost, generation);
+        }
+        let query = crate::logs::Query { app, num: None, processes: Vec::new(), since: None, grep: None };
+        let page = logs.query(&query, None).expect("the log");
+        let told: Vec<&str> = page.lines.iter().filter_map(|l| l.text.strip_prefix("at=warn lost=")?.split(' ').next()).collect();
+        assert_eq!(told, ["7", "2", "3"]);
+    }
 }

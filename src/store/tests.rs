@@ -347,3 +347,33 @@ async fn events_of_apps_that_are_gone_are_bounded() {
     let events = f.store.row_counts().await.expect("counts")["events"];
     assert!((900..=1000).contains(&events), "{events}");
 }
+
+#[tokio::test]
+async fn ends_of_an_app_and_alerts_that_are_over_are_bounded() {
+    use crate::base::clock::UnixMillis;
+    use crate::model::alert::Kind;
+    use crate::model::end::{Cause, End, Told};
+    use crate::names::InstanceId;
+
+    let f = fixture().await;
+    let app = f.store.app_create(&name("shop"), "root", 16).await.expect("app");
+    for n in 0..210 {
+        let end = End {
+            at: UnixMillis(n),
+            instance: InstanceId(1),
+            process: ProcessName::parse("web").expect("valid"),
+            index: 1,
+            release: ReleaseNumber(1),
+            live: true,
+            told: Told::of(Cause::Exit),
+        };
+        f.store.end_record(&app, &end, None).await.expect("kept");
+        let subject = n.to_string();
+        let new = NewAlert { kind: Kind::DeployFailed, subject: &subject, occurrence: "", text: "x", hint: "y" };
+        assert!(f.store.alert_raise(&new, &[]).await.expect("raised"));
+        f.store.alert_clear(Kind::DeployFailed, &subject, "over", &[]).await.expect("cleared");
+    }
+    let rows = f.store.row_counts().await.expect("counts");
+    assert_eq!((rows["ends"], rows["alerts"]), (200, 201), "the last one was cleared after the last look");
+    assert_eq!(f.store.ends(app.id, 1).await.expect("ends")[0].at, UnixMillis(209), "the newest stay");
+}

@@ -10,6 +10,18 @@ const MIB: u64 = 1 << 20;
 /// What the promise allows from room to work.
 const RESUME: Duration = Duration::from_secs(10);
 
+/// So many MiB that no compression makes smaller.
+fn noise(mib: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(mib << 17).flatten().collect()
+}
+
 /// A world whose state lies on an ext4 filesystem of its own, with a reserve that fits it.
 fn world_on_a_small_disk(more: &str) -> World {
     let more = format!("{more}[limits]\ndisk_reserve = \"24MiB\"\n");
@@ -57,6 +69,14 @@ fn below_the_reserve_pushes_and_uploads_are_refused_early_and_everything_else_go
         shown["filesystems"].as_array().and_then(|all| all.iter().find(|f| f["holds"][0] == "state")).expect("it is there");
     assert_eq!((state["ok"].as_bool(), state["reserve"].as_u64()), (Some(false), Some(24 * MIB)));
     w.paas(&["status"]).ok().says(&["!     the disk", "less than the reserve"]);
+    // A push that is larger than the room above the reserve is cut while it comes.
+    w.disk(0).empty();
+    w.disk(0).leave(30 * MIB);
+    repo.write("payload", noise(12)).commit("large");
+    w.push(&repo, &app).fails(1).says(&["pack exceeds maximum allowed size"]);
+    assert_eq!(packs(), before, "it was received");
+    repo.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    w.disk(0).leave(10 * MIB);
     // What brings no bytes goes on: also what an operator does to mend it.
     w.paas(&["config", "set", "-a", &app, "COLOUR=red"]).ok();
     w.paas(&["ps", "restart", "-a", &app]).ok();
@@ -84,7 +104,7 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
 
     // Enough lines that the last block of a segment cannot take them.
     w.get(&app, "/log?n=3000");
-    w.paas(&["config", "set", "-a", &app, "LOST=1"]).fails(1).says(&["the disk", "full", "paas disk"]);
+    w.paas(&["config", "set", "-a", &app, "LOST=1"]).fails(1).says(&["the disk", "full", "nothing was done", "paas disk"]);
     w.paas(&["ps", "-a", &app]).ok();
     w.paas(&["disk"]).ok().says(&["TOO FULL", "0 B free"]);
     w.push(&repo, &app).fails(128).says(&["too full for a push"]);
@@ -211,7 +231,9 @@ fn a_push_is_refused_where_the_engine_has_no_room_for_what_it_would_make() {
     let app = w.app("engine");
     w.push(&repo, &app).fails(128).says(&["too full for a push", "(docker)", "must stay free", "paas disk"]);
     w.paas(&["apps", "create", &app]).ok();
-    w.paas_in(&["deploy", "--tarball", "-", "-a", &app], &Tarball::testapp("one").gz()).fails(1).says(&["too full", "(docker)"]);
+    w.paas_in(&["deploy", "--tarball", "-", "-a", &app], &Tarball::testapp("one").gz())
+        .fails(1)
+        .says(&["too full for an upload", "(docker)"]);
     w.paas(&["disk"]).ok().says(&["(docker)", "TOO FULL", "images", "build cache", "containers"]);
 }
 
@@ -238,6 +260,12 @@ fn a_build_that_fills_the_disk_of_docker_says_what_uses_it_leaves_nothing_and_go
     assert_eq!(w.docker(&["images", "-q", "--filter", "dangling=true"]).ok().out, "");
     crate::support::invariants(&w, &app);
 
+    // Room enough for a push, and not for what a build of it needs.
+    disk.leave(40 * MIB);
+    repo.write("payload", vec![b' '; 8 << 20]).commit("large");
+    w.push(&repo, &app).fails(1).says(&["too full for a build", "(docker)", "v1 still serves"]);
+    repo.git(&["reset", "-q", "--hard", "HEAD~1"]);
+
     disk.leave(10 * MIB);
     let refused = w.push(&repo, &app).fails(128);
     assert!(refused.took < Duration::from_secs(8), "refused after {:?}", refused.took);
@@ -250,4 +278,29 @@ fn a_build_that_fills_the_disk_of_docker_says_what_uses_it_leaves_nothing_and_go
     let counted = traffic.stop();
     counted.nothing_failed();
     eprintln!("{} answers while Docker's disk was full, none failed", counted.answered);
+}
+
+#[test]
+fn the_cache_of_builds_is_brought_back_to_its_bound_after_a_deploy() {
+    let w = World::start_on_with(OwnEngine::start(&[]), "[build]\ncache_limit = \"1MiB\"\n");
+    let cached = || {
+        let disk = w.paas(&["disk", "--json"]).ok().json();
+        let all = disk["filesystems"].as_array().cloned().unwrap_or_default();
+        let uses: Vec<_> = all.iter().filter_map(|f| f["uses"].as_array()).flatten().cloned().collect();
+        uses.iter().find(|u| u["what"] == "build cache").and_then(|u| u["bytes"].as_u64()).expect("it is known")
+    };
+    let (app, _repo) = w.live("first", "one");
+    let (large, repo) = (w.app("large"), Repo::testapp("one"));
+    repo.write("payload", noise(20)).write("Dockerfile", format!("{SCRATCH}COPY payload /\n")).commit("large");
+    w.push(&repo, &large).ok();
+    w.paas(&["apps", "destroy", &large, "--confirm", &large]).ok();
+    let before = cached();
+    assert!(before > 15 * MIB, "{before} bytes: this proves nothing");
+
+    // It is not looked at after every deploy, but after the first of each daemon.
+    w.kill("daemon");
+    w.paas(&["ps", "restart", "-a", &app]).ok();
+
+    eventually("the cache is small", Duration::from_secs(30), || (cached() < 15 * MIB).then_some(()));
+    w.serves(&app, "one");
 }

@@ -179,6 +179,8 @@ fn what_a_hand_does_to_our_objects_is_put_right_and_told() {
     w.docker(&["stop", &before.0]).ok();
     right_again("docker stop", "stopped from outside");
     assert_eq!(container("web"), before, "a stopped container is started, not made anew");
+    let end = w.why(&app)["end"].clone();
+    assert!(end["cause"] == "lost" && end["how"].to_string().contains("not by paas"), "{end:#}");
 
     w.docker(&["pause", &before.0]).ok();
     right_again("docker pause", "paused from outside");

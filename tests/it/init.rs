@@ -118,6 +118,20 @@ fn an_app_that_crashes_is_started_again_and_logged_while_the_daemon_is_away() {
 }
 
 #[test]
+fn the_pauses_before_an_app_that_ends_at_once_grow() {
+    let dir = temp();
+    let world = World::new(dir.path(), config());
+    let _instance = Instance::shell(&world, "date +%s%N >> runs; exit 1");
+    world.open();
+    world.wait(|s| s.restarts >= 4);
+    let text = fs::read_to_string(dir.path().join("runs")).expect("runs");
+    let runs: Vec<u64> = text.lines().map(|line| line.parse::<u64>().expect("nanoseconds") / 1_000_000).collect();
+    let pauses: Vec<u64> = runs.windows(2).map(|two| two[1] - two[0]).collect();
+    let enough = pauses.iter().zip([100, 200, 400]).all(|(pause, least)| *pause >= least);
+    assert!(pauses.len() >= 3 && enough, "{pauses:?} ms");
+}
+
+#[test]
 fn a_program_that_is_not_there_is_reported_with_a_reason() {
     let dir = temp();
     let world = World::new(dir.path(), config());

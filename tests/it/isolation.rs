@@ -40,11 +40,12 @@ fn a_root_that_was_asked_to_be_read_only_is() {
 fn the_manifests_limits_are_those_of_the_container_and_memory_ends_there() {
     let w = World::shared("isolation");
     let (app, repo) = (w.app("small"), Repo::testapp("one"));
-    repo.write("paas.toml", "[processes.web]\nmemory = \"64MiB\"\npids = 40\n").commit("limits");
+    repo.write("paas.toml", "[processes.web]\nmemory = \"64MiB\"\npids = 40\ncpus = 0.5\n").commit("limits");
     w.push(&repo, &app).ok();
 
     let host = w.docker(&["inspect", &container(&w, &app)]).ok().json()[0]["HostConfig"].clone();
     assert_eq!((host["Memory"].as_u64(), host["PidsLimit"].as_u64()), (Some(64 << 20), Some(40)));
+    assert_eq!((host["MemorySwap"].as_u64(), host["NanoCpus"].as_u64()), (Some(64 << 20), Some(500_000_000)), "no swap on top");
 
     // The kernel ends the app; init starts it again and the daemon can tell why.
     assert_eq!(w.get(&app, "/eat?mb=200").status, 502);

@@ -1,8 +1,9 @@
 //! An app that misbehaves is contained by its limits, is named, and its neighbours go on.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Repo, World, eventually};
+use crate::support::{Repo, World, eventually, run};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -53,6 +54,16 @@ fn a_fork_bomb_ends_at_its_limit_and_is_named_while_another_app_answers() {
     let id = w.docker(&["ps", "-q", "--filter", &format!("label=paas.app={app}")]).ok().out.trim().to_owned();
     let processes = w.docker(&["top", &id]).ok().out.lines().count();
     assert!((10..=61).contains(&processes), "{processes} processes: either no bomb, or no limit");
+
+    // Its end, whatever it is, is told with what it was refused.
+    let shown = w.docker(&["top", &id]).ok().out;
+    let main = shown.lines().find(|line| line.trim_end().ends_with(" /testapp") && !line.contains(" init "));
+    let main = main.and_then(|line| line.split_whitespace().nth(1)).expect("the app runs");
+    run(Command::new("kill").args(["-KILL", main]), b"", SOON).ok();
+    eventually("why tells of it", SOON, || {
+        w.why(&app)["summary"].as_str()?.contains("had refused it another process").then_some(())
+    });
+    w.paas(&["why", &app]).ok().says(&["raise `pids`"]);
 }
 
 #[test]
@@ -72,8 +83,8 @@ fn an_app_that_logs_without_end_is_cut_and_named() {
 fn an_app_that_fills_its_disk_is_stopped_named_and_starts_with_an_empty_one() {
     let w = World::start_with("[limits]\ndisk = \"20MiB\"\ndisk_interval = \"1s\"\n", &[]);
     let (neighbour, _repo) = w.live("clean", "one");
-    let large = limited(&w, "roomy", "disk = \"1GiB\"");
-    let (app, _repo) = w.live("filler", "one");
+    let large = limited(&w, "roomy", "disk = \"64MiB\"");
+    let app = limited(&w, "filler", "disk = \"20MiB\"\n[crash]\nfiles = [\"filled\"]");
     let before = w.docker(&["ps", "-q", "--filter", &format!("label=paas.app={app}")]).ok().out;
 
     w.get(&large, "/fill?mb=60");
@@ -85,6 +96,9 @@ fn an_app_that_fills_its_disk_is_stopped_named_and_starts_with_an_empty_one() {
     let after = w.docker(&["ps", "-q", "--filter", &format!("label=paas.app={app}")]).ok().out;
     assert_ne!(before, after, "the full container is still there");
     w.paas(&["why", &app]).ok().says(&["20 MiB", "raise `disk`", "empty disk"]);
+    let kept = w.paas(&["crashes", "list", "-a", &app, "--json"]).ok().json();
+    assert_eq!(kept[0]["path"], "/filled", "what it left went with its disk: {kept}");
     undisturbed(&w, &neighbour);
+    eventually("why warns of the other", SOON, || w.why(&large)["summary"].as_str()?.contains("has written 60").then_some(()));
     assert!(w.why(&large)["end"].is_null(), "one below its own limit was stopped: {:#}", w.why(&large));
 }

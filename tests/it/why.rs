@@ -183,6 +183,56 @@ fn an_instance_that_hangs_is_found_drained_and_restarted() {
 }
 
 #[test]
+fn one_that_hangs_finishes_what_it_has_gets_nothing_new_and_comes_back_only_when_it_is_well() {
+    let w = World::shared("why");
+    let (app, repo) = (w.app("finishes"), Repo::testapp("one"));
+    let liveness = "[processes.web.liveness]\npath = \"/health\"\ninterval = \"200ms\"\ntimeout = \"500ms\"\nfailures = 2\n";
+    let web = "[processes.web]\ninstances = 2\n[processes.web.health]\npath = \"/health\"\n";
+    repo.write("mode", "warm_ms=1500\n").write("paas.toml", format!("{web}{liveness}")).commit("two");
+    w.push(&repo, &app).ok();
+    let restarts = || w.instances(&app).iter().filter_map(|i| i["restarts"].as_u64()).sum::<u64>();
+    let answers = |when: &str| assert_eq!(w.get(&app, "/").status, 200, "{when}");
+
+    std::thread::scope(|scope| {
+        // Each instance has one before one of the two hangs.
+        let slow: Vec<_> = (0..2).map(|_| scope.spawn(|| w.get(&app, "/slow?ms=6000").status)).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(w.get(&app, "/hang").status, 200);
+        eventually("it gets nothing new", SOON, || w.instances(&app).iter().any(|i| i["state"] == "restarting").then_some(()));
+        while restarts() == 0 {
+            answers("the one that hangs was given a request");
+        }
+        let statuses: Vec<u16> = slow.into_iter().map(|s| s.join().expect("no panic")).collect();
+        assert_eq!(statuses, [200, 200], "what the one that hung worked on was cut");
+    });
+    // It listens at once, and is well only later.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        answers("one that is not well yet was given a request");
+    }
+}
+
+#[test]
+fn an_end_by_a_signal_and_a_liveness_check_that_fails_are_told() {
+    let w = World::shared("why");
+    let (app, repo) = (w.app("aborts"), Repo::testapp("one"));
+    let liveness = "[processes.web.liveness]\npath = \"/health\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nfailures = 100\n";
+    repo.write("paas.toml", liveness).commit("liveness");
+    w.push(&repo, &app).ok();
+
+    assert_eq!(w.get(&app, "/abort").status, 502);
+    let why = verdict(&w, &app, "recovered");
+    assert_eq!((why["end"]["cause"].as_str(), why["end"]["signal"].as_i64()), (Some("signal"), Some(6)), "{why:#}");
+    w.paas(&["why", &app]).ok().says(&["ended by signal 6 (SIGABRT)"]);
+
+    w.serves(&app, "one");
+    // A check that was answered since is what the failures count from.
+    std::thread::sleep(Duration::from_secs(3));
+    w.get(&app, "/hang");
+    eventually("why tells of it", SOON, || w.why(&app)["summary"].as_str()?.contains("fails its liveness check").then_some(()));
+}
+
+#[test]
 fn crash_files_are_kept_listed_and_fetched_and_links_are_not_followed() {
     let w = World::shared("why");
     let (app, _repo) = w.live("dumps", "one");
@@ -203,4 +253,27 @@ fn crash_files_are_kept_listed_and_fetched_and_links_are_not_followed() {
     w.add_key("pusher", &["--app", &app, "--deploy-only"]).ok();
     assert_ne!(w.ssh("pusher", &["crashes", "get", &id, "-a", &app], b"").code, 0, "a dump may hold secrets");
     assert_ne!(w.paas(&["crashes", "get", "c999", "-a", &app]).code, 0);
+}
+
+#[test]
+fn a_crash_file_that_is_too_large_is_not_kept_and_the_newest_take_the_place_of_the_oldest() {
+    let w = World::start_with("[limits]\ncrash_bytes = \"100KiB\"\n", &[]);
+    let (app, _repo) = w.live("dumper", "one");
+    let list = || w.paas(&["crashes", "list", "-a", &app, "--json"]).ok().json().as_array().cloned().unwrap_or_default();
+    let dump = |kib: u32| {
+        // Files are told apart by their time, in seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(w.get(&app, &format!("/dump?kib={kib}")).status, 502);
+    };
+
+    dump(200);
+    eventually("it is refused", SOON, || w.logs_of_roles().contains("limits.crash_bytes").then_some(()));
+    assert_eq!(list(), Vec::<serde_json::Value>::new());
+
+    dump(60);
+    let first = eventually("a crash file", SOON, || list().first().map(|file| file["id"].clone()));
+    dump(60);
+    eventually("the newest alone", SOON, || (list().len() == 1 && list()[0]["id"] != first).then_some(()));
+    let kept = std::fs::read_dir(w.state_dir().join(format!("crashes/{app}"))).expect("the folder").count();
+    assert_eq!(kept, 1, "files of what is forgotten stay");
 }

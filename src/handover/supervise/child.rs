@@ -319,3 +319,6 @@ fn notify_socket(role: &Role, run_dir: &Path) -> Result<(UnixDatagram, PathBuf),
     sockets::remove_stale(&path)?;
     Ok((make().map_err(UpError::path("listening at", &path))?, path))
 }
+
+#[cfg(test)]
+mod tests;

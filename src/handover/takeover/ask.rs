@@ -93,3 +93,22 @@ pub fn ask(pid: u32) -> Result<u32, String> {
         _ => Err(format!("process {pid} ended before it told what came of it")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_took_the_name_of_another_process_is_not_believed() {
+        // No process has such a number, so the name is free.
+        let pid = u32::try_from(i32::MAX).expect("positive");
+        let listener = UnixListener::bind_addr(&address(pid).expect("an address")).expect("the name is free");
+        std::thread::spawn(move || {
+            if let Ok((mut stream, _)) = listener.accept() {
+                let _ = stream.write_all(b"done 7\n");
+            }
+        });
+        let answer = ask(pid);
+        assert!(answer.as_ref().is_err_and(|why| why.contains("somebody else")), "{answer:?}");
+    }
+}

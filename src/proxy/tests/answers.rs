@@ -1,7 +1,8 @@
 //! The answers that are ours. Those of instances that are bad: `strict/answers.rs`.
 
 use super::world::*;
-use crate::wire::proxy::{Action, FromProxy, Snapshot};
+use crate::base::cidr::Cidr;
+use crate::wire::proxy::{Action, FromProxy, Front, Snapshot};
 
 #[test]
 fn redirects_empty_routes_and_pages_say_what_they_should() {
@@ -41,4 +42,17 @@ fn the_commit_header_is_ours_when_it_is_on() {
     assert_eq!(answer.field("x-paas-commit"), Some(format!("{:040x}", 1).as_str()));
     assert_eq!(answer.field("x-paas-release"), Some("v1"));
     assert!(!answer.head.contains("forged"));
+}
+
+#[test]
+fn what_an_app_says_of_https_itself_is_not_said_twice() {
+    let own = "HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=5\r\nContent-Length: 0\r\n\r\n";
+    let world = World::with(&[&Instance::fixed(own)]);
+    let trusted = vec![Cidr::parse("127.0.0.1").expect("an address")];
+    let mut made = Snapshot { front: Front { trusted, ..Front::default() }, ..snapshot(2, &[1], &[]) };
+    made.routes[0].rules.hsts = Some(60);
+    world.activate(&made);
+    let answer = world.ask("GET / HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\n\r\n");
+    assert_eq!(answer.field("strict-transport-security"), Some("max-age=5"));
+    assert_eq!(answer.head.to_lowercase().matches("strict-transport-security").count(), 1, "{}", answer.head);
 }

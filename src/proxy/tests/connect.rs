@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 use crate::names::InstanceId;
+use crate::proxy::limits::DIAL_TIME;
 use crate::wire::proxy::Action;
 
 #[test]
@@ -33,10 +34,49 @@ fn an_idle_connection_that_died_is_replaced_unseen_for_a_get() {
         assert_eq!(client.answer().status, 200);
     }
     assert_eq!(world.daemon.wait_counts(1, |c| c.served == 3).retried, 2);
-    // A POST on the same kind of connection may have been acted on: it is not sent twice.
-    client.send("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\nx");
-    assert_eq!(client.answer().status, 502);
-    assert_eq!(served.load(Ordering::SeqCst), 3);
+    // On the same kind of connection these may have been acted on, or can't be repeated: they are not sent twice.
+    for (n, once) in (4..).zip([
+        "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n",
+        "PROPFIND / HTTP/1.1\r\nHost: shop.test\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\nx",
+        "GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ]) {
+        let mut client = world.client();
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+        client.send(once);
+        assert_eq!(client.answer().status, 502, "{once}");
+        assert_eq!(served.load(Ordering::SeqCst), n, "{once}");
+    }
+}
+
+#[test]
+fn what_was_answered_in_part_is_not_sent_again() {
+    for half in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 20"] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let address = Instance::raw(move |stream, _| {
+            let mut write = stream.try_clone().expect("clone");
+            let mut read = BufReader::new(stream);
+            for answer in [ok("x").as_str(), half] {
+                if read_request(&mut read).is_none() {
+                    return;
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+                write.write_all(answer.as_bytes()).expect("answer");
+            }
+        });
+        let world = World::start();
+        world.place(1, address);
+        world.activate(&snapshot(1, &[1], &[]));
+        let mut client = world.client();
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n".repeat(2));
+        let statuses: Vec<u16> =
+            std::iter::repeat_with(|| client.answer().status).take(if half.contains("103") { 3 } else { 2 }).collect();
+        assert_eq!(statuses.last(), Some(&502), "{half}: {statuses:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "{half}");
+    }
 }
 
 #[test]
@@ -108,6 +148,9 @@ fn an_app_that_accepts_nothing_does_not_delay_another() {
         assert_eq!(world.get("/").body, "quick");
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
+    // Those that waited are told so when the time for a connection is over.
+    assert_eq!(waiting[0].answer().status, 504);
+    assert!(begun.elapsed() < DIAL_TIME + Duration::from_secs(3), "took {:?}", begun.elapsed());
     drop(fillers);
 }
 
@@ -148,4 +191,50 @@ fn a_request_that_nobody_took_waits_for_an_instance_that_comes_back_and_not_for_
     assert_eq!(client.answer().status, 502);
     assert_eq!(world.get("/").status, 502);
     assert!(begun.elapsed() < Duration::from_secs(15), "it waited {:?}", begun.elapsed());
+}
+
+#[test]
+fn the_target_with_the_least_to_do_gets_the_next_request() {
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let named = |name: &'static str| {
+        let gate = Arc::clone(&gate);
+        Instance::start(move |got, to| {
+            if got.head.contains("/slow") {
+                gate.lock().expect("gate").recv_timeout(PATIENCE).expect("go");
+            }
+            to.write_all(ok(name).as_bytes()).is_ok()
+        })
+    };
+    let (one, two) = (named("one"), named("two"));
+    let world = World::with(&[&one, &two]);
+    let mut slow = world.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    let until = Instant::now() + PATIENCE;
+    while one.requests().len() + two.requests().len() == 0 {
+        assert!(Instant::now() < until, "it does not arrive");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let free = if one.requests().is_empty() { "one" } else { "two" };
+    // On one connection each has been counted out when the next one is placed.
+    let mut client = world.client();
+    for _ in 0..10 {
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        assert_eq!(client.answer().body, free);
+    }
+    go.send(()).expect("go");
+    assert_ne!(slow.answer().body, free);
+}
+
+#[test]
+fn a_connection_that_the_instance_says_it_closes_serves_nobody_else() {
+    // It says so, and leaves it open for now.
+    let app = Instance::fixed("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx");
+    let world = World::with(&[&app]);
+    let mut client = world.client();
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        assert_eq!(client.answer().body, "x");
+    }
+    assert_eq!(app.requests().iter().map(|r| r.connection).collect::<Vec<_>>(), [0, 1]);
 }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::world::*;
+use crate::proxy::limits::LAST_CALL;
 use crate::wire::proxy::{Action, FromProxy, ToProxy};
 
 /// An instance whose every answer waits for a word.
@@ -35,6 +36,20 @@ fn ended(world: &World) -> u64 {
     }
 }
 
+/// How many were cut at each end that was told, once there are `count`.
+fn ends(world: &World, count: usize) -> Vec<u64> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let forced = |m| if let FromProxy::DrainEnded { forced, .. } = m { Some(forced) } else { None };
+        let told: Vec<u64> = world.daemon.messages().into_iter().filter_map(forced).collect();
+        if told.len() >= count {
+            return told;
+        }
+        assert!(Instant::now() < until, "{told:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_request_in_flight_ends_well_while_new_ones_go_elsewhere() {
     let (old, go) = gated("old");
@@ -54,6 +69,11 @@ fn a_request_in_flight_ends_well_while_new_ones_go_elsewhere() {
     assert_eq!(ended(&world), 0);
     let counts = world.daemon.wait_counts(1, |c| c.in_flight == 0);
     assert_eq!((counts.served, counts.drained, counts.cut), (1, 1, 0));
+    // Whoever hears of the end has all that was counted.
+    let messages = world.daemon.messages();
+    let at = messages.iter().position(|m| matches!(m, FromProxy::DrainEnded { .. })).expect("the end");
+    let told = |m: &FromProxy| matches!(m, FromProxy::Counts(counts) if counts.iter().any(|c| c.target.0 == 1 && c.drained == 1));
+    assert!(messages[..at].iter().any(told), "{messages:?}");
     // The same client connection goes on, at the new target.
     slow.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
     assert_eq!(slow.answer().body, "new");
@@ -69,6 +89,17 @@ fn at_the_end_of_the_budget_a_request_is_answered_504_and_events_end_properly() 
     world.activate(&snapshot(2, &[], &[(1, budget(100, 60_000))]));
     assert_eq!(slow.answer().status, 504);
     assert_eq!(ended(&world), 1);
+    // The next snapshot that names it is told the same end, and no drain begins anew.
+    world.activate(&snapshot(3, &[], &[(1, budget(100, 60_000))]));
+    assert_eq!(ends(&world, 2), [1, 1]);
+    // What was cut then cuts nothing once the target serves again.
+    let again = Instance::fixed(&ok("again"));
+    world.place(1, again.address);
+    world.activate(&snapshot(4, &[1], &[]));
+    assert_eq!(world.get("/").body, "again");
+    assert_eq!(world.daemon.wait_counts(1, |c| c.served == 1).drained, 0, "it was let in and answered while the target served");
+    world.activate(&snapshot(5, &[], &[(1, budget(100, 60_000))]));
+    assert_eq!(ends(&world, 3), [1, 1, 0], "each drain counts its own");
 
     let events = one_event();
     let world = World::with(&[&events]);
@@ -155,7 +186,21 @@ fn a_bad_snapshot_is_refused_with_its_reason_and_the_old_one_serves() {
     draining.targets[0].drain = Some(budget(1, 1));
     let mut changed = snapshot(5, &[1], &[]);
     changed.targets[0].release = crate::names::ReleaseNumber(77);
-    for (bad, reason) in [(twice, "two routes"), (missing, "does not have"), (draining, "drains"), (changed, "something else")] {
+    let mut foreign = snapshot(8, &[1, 2], &[]);
+    foreign.targets[1].app = crate::names::AppName::parse("blog").expect("app");
+    let mut same = snapshot(9, &[1], &[]);
+    same.targets.push(same.targets[0].clone());
+    let itself = routed(10, Action::Redirect { to: host("shop.test") }, vec![]);
+    let bad = [
+        (twice, "two routes"),
+        (missing, "does not have"),
+        (draining, "drains"),
+        (changed, "something else"),
+        (foreign, "another app"),
+        (same, "twice"),
+        (itself, "redirects to itself"),
+    ];
+    for (bad, reason) in bad {
         let version = bad.version;
         world.daemon.send(&ToProxy::Prepare(bad));
         let answer = world.daemon.wait("rejected", |m| matches!(m, FromProxy::Rejected { version: v, .. } if *v == version));
@@ -163,6 +208,10 @@ fn a_bad_snapshot_is_refused_with_its_reason_and_the_old_one_serves() {
     }
     world.daemon.send(&ToProxy::Activate { version: 5 });
     world.daemon.wait("rejected", |m| matches!(m, FromProxy::Rejected { version: 5, why } if why.contains("not prepared")));
+    // Another one than was prepared.
+    world.daemon.send(&ToProxy::Prepare(snapshot(6, &[], &[])));
+    world.daemon.send(&ToProxy::Activate { version: 7 });
+    world.daemon.wait("rejected", |m| matches!(m, FromProxy::Rejected { version: 7, why } if why.contains("not prepared")));
     assert_eq!(world.get("/").status, 200);
     assert_eq!(world.kept.lock().expect("kept").len(), 1);
 }
@@ -223,12 +272,17 @@ fn at_the_end_requests_finish_idle_connections_close_and_no_new_ones_come() {
     let mut busy = world.client();
     busy.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
     world.daemon.wait_counts(1, |c| c.in_flight == 1);
+    let begun = Instant::now();
     world.shut_down();
     assert!(idle.rest().is_empty(), "closed");
+    assert!(begun.elapsed() >= LAST_CALL, "a request that was on its way had no time: {:?}", begun.elapsed());
     go.send(()).expect("go");
     let answer = busy.answer();
     assert_eq!(answer.body, "whole");
     world.join();
+    // The last words of the process.
+    assert_eq!(world.daemon.wait_counts(1, |c| c.in_flight == 0).served, 1);
+    world.daemon.wait("its line", |m| matches!(m, FromProxy::Access { lines, .. } if lines.iter().any(|l| l.status == 200)));
     assert!(std::net::TcpStream::connect(world.address).is_err());
 }
 
@@ -248,4 +302,43 @@ fn an_answer_that_flows_for_long_is_a_stream_and_its_end_by_force_does_not_look_
     assert!(client.try_answer(false).is_none());
     assert_eq!(ended(&world), 1);
     assert_eq!(world.daemon.wait_counts(1, |c| c.in_flight == 0).cut, 1);
+}
+
+#[test]
+fn a_target_that_leaves_the_routes_without_a_drain_keeps_no_idle_connection() {
+    let (ended, ends) = channel();
+    let ended = Mutex::new(ended);
+    let address = Instance::raw(move |stream, _| {
+        let mut write = stream.try_clone().expect("clone");
+        let mut read = std::io::BufReader::new(stream);
+        while read_head(&mut read).is_some() {
+            write.write_all(ok("x").as_bytes()).expect("answer");
+        }
+        let _ = ended.lock().expect("ended").send(Instant::now());
+    });
+    let world = World::start();
+    world.place(1, address);
+    world.activate(&snapshot(1, &[1], &[]));
+    assert_eq!(world.get("/").status, 200);
+    let begun = Instant::now();
+    world.activate(&snapshot(2, &[], &[]));
+    let end = ends.recv_timeout(PATIENCE).expect("the connection is closed");
+    assert!(
+        end.duration_since(begun) < Duration::from_secs(2),
+        "not only when it idled too long: {:?}",
+        end.duration_since(begun)
+    );
+}
+
+#[test]
+fn a_held_request_is_told_when_the_process_ends() {
+    let mut world = World::start();
+    world.activate(&routed(1, Action::Hold { limit_ms: 60_000 }, vec![]));
+    let mut held = world.client();
+    held.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(200));
+    world.shut_down();
+    let answer = held.answer();
+    assert_eq!((answer.status, answer.field("connection")), (503, Some("close")));
+    world.join();
 }

@@ -56,6 +56,15 @@ fn bounded() -> Vec<Flood> {
     ]
 }
 
+/// Set when it is dropped.
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn close_all(floods: Vec<Flood>) {
     let app = Instance::start(|_, to| {
         std::thread::sleep(Duration::from_millis(5));
@@ -73,6 +82,8 @@ fn close_all(floods: Vec<Flood>) {
             }
             slowest
         });
+        // Also when an assertion fails: else the test would wait for the client beside for ever.
+        let end = EndOf(&over);
         for (name, once, again) in floods {
             let mut client = FrameClient::connect(&world);
             client.send(&[FrameClient::hello(), once].concat());
@@ -80,7 +91,7 @@ fn close_all(floods: Vec<Flood>) {
             println!("{name}: closed after {took:?}");
             assert!(took < SOON, "{name}: closed only after {took:?}");
         }
-        over.store(true, Ordering::SeqCst);
+        drop(end);
         let slowest = beside.join().expect("the client beside is answered");
         assert!(slowest < SOON, "a client beside the floods waited {slowest:?}");
     });

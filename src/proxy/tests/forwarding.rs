@@ -222,6 +222,19 @@ fn an_early_answer_to_an_upload_reaches_the_client_and_ends_the_connection() {
 }
 
 #[test]
+fn an_answer_before_the_end_of_the_upload_is_not_followed_by_a_reset() {
+    let world = World::with(&[&Instance::fixed(&ok("x"))]);
+    let mut client = world.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: nowhere.test\r\nContent-Length: 4000\r\n\r\n{}", "x".repeat(2000)));
+    assert_eq!(client.answer().status, 404);
+    client.send("x".repeat(2000));
+    std::thread::sleep(Duration::from_millis(200));
+    // Had that met a closed socket, its reset would be here by now.
+    client.stream.write_all(b"x").expect("the proxy still reads");
+    assert!(client.rest().is_empty());
+}
+
+#[test]
 fn a_streamed_answer_flows_without_waiting_for_more() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);

@@ -10,8 +10,11 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use super::h2::world_with;
+use super::world::frames::{FrameClient, HEADERS, PREFACE, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame};
 use super::world::*;
-use crate::wire::proxy::FromProxy;
+use crate::proxy::limits::H2_GOODBYE_TIME;
+use crate::wire::limits::Limits;
+use crate::wire::proxy::{FromProxy, Front, Snapshot};
 
 const MIB: usize = 1024 * 1024;
 
@@ -34,19 +37,44 @@ fn sized() -> Instance {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_answer_comes_whole_and_waits_for_a_client_that_does_not_read() {
-    let sent = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&sent);
-    let size = 64 * MIB;
-    let app = Instance::start(move |_, to| {
+/// An instance that answers with `size` bytes, and tells how many of them were taken.
+fn counting(size: usize, sent: &Arc<AtomicUsize>) -> Instance {
+    let count = Arc::clone(sent);
+    Instance::start(move |_, to| {
         to.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n").as_bytes()).expect("head");
         let piece = vec![b'x'; 64 * 1024];
         (0..size / piece.len()).all(|_| {
             count.fetch_add(piece.len(), Ordering::SeqCst);
             to.write_all(&piece).is_ok()
         })
-    });
+    })
+}
+
+#[test]
+fn a_client_that_opens_its_windows_and_does_not_read_makes_us_hold_little() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let world = world_with(&counting(64 * MIB, &sent));
+    let mut client = FrameClient::connect(&world);
+    let most: u32 = (1 << 31) - 1;
+    let settings = [&[0, 1, 0, 0, 0, 0, 0, 4][..], &most.to_be_bytes()].concat();
+    let get = [(":method", "GET"), (":scheme", "https"), (":authority", "shop.test"), (":path", "/")];
+    let frames = [
+        PREFACE.to_vec(),
+        frame(SETTINGS, 0, 0, settings),
+        frame(WINDOW_UPDATE, 0, 0, (most - 65_535).to_be_bytes()),
+        frame(HEADERS, WHOLE, 1, block(&get.map(|(name, value)| (name, value.as_bytes())))),
+    ];
+    assert!(client.send(&frames.concat()));
+    std::thread::sleep(Duration::from_millis(1500));
+    let ahead = sent.load(Ordering::SeqCst);
+    assert!((1..32 * MIB).contains(&ahead), "{ahead} bytes were taken from the instance for a client that reads none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_answer_comes_whole_and_waits_for_a_client_that_does_not_read() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let size = 64 * MIB;
+    let app = counting(size, &sent);
     let world = world_with(&app);
     let mut h2 = world.h2().await;
     let (answer, _) = h2.open(request("GET", "/"), true).await;
@@ -243,4 +271,22 @@ async fn a_client_that_says_nothing_after_the_handshake_is_closed() {
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     assert!(answer.starts_with(b"HTTP/1.1 "), "no HTTP/2 without TLS");
+}
+
+#[test]
+fn a_client_that_does_not_go_when_it_is_told_is_closed() {
+    let app = Instance::fixed(&ok("x"));
+    let world = World::start();
+    world.place(1, app.address);
+    let front = Front { limits: Limits { idle_ms: 600, ..Limits::default() }, ..Front::default() };
+    world.activate(&with_certs(Snapshot { front, ..snapshot(1, &[1], &[]) }, vec![certificate(&["shop.test"])]));
+    let mut client = FrameClient::connect(&world);
+    client.send(&FrameClient::hello());
+    let seen = client.see_until(|seen| seen.closed);
+    assert_eq!(seen.goaway, Some(0), "{seen:?}");
+    let idle = Duration::from_millis(600);
+    assert!(
+        (idle - Duration::from_millis(100)..idle + H2_GOODBYE_TIME + Duration::from_secs(2)).contains(&seen.took),
+        "{seen:?}"
+    );
 }

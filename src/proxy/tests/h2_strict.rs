@@ -3,6 +3,7 @@
 
 use super::world::frames::{self as client, FrameClient, HEADERS, NEXT, Seen, WHOLE, block, frame};
 use super::world::*;
+use crate::proxy::limits::{H2_CONNECTION_WINDOW, H2_STREAM_WINDOW, H2_STREAMS};
 
 mod frames;
 mod heads;
@@ -13,6 +14,7 @@ const PROTOCOL: u32 = 1;
 const FLOW: u32 = 3;
 const CLOSED: u32 = 5;
 const SIZE: u32 = 6;
+const REFUSED: u32 = 7;
 const CALM: u32 = 11;
 
 /// What must come of a row, whose request is on stream 1.
@@ -148,16 +150,44 @@ fn more_than_the_window_of_a_stream_ends_it_and_nothing_of_it_reaches_the_instan
     // While it is held nobody reads its body, so no window is given back.
     let held = crate::wire::proxy::Action::Hold { limit_ms: 20_000 };
     world.activate(&with_certs(routed(1, held, vec![]), vec![certificate(&["shop.test"])]));
-    let mut client = FrameClient::connect(&world);
-    let piece = frame(client::DATA, 0, 1, [b'x'; 16_384]);
-    client.send(&[FrameClient::hello(), frame(HEADERS, client::END_HEADERS, 1, post(&[])), piece.repeat(17)].concat());
+    let fill = |stream: u32, pieces: usize| {
+        let piece = frame(client::DATA, 0, stream, [b'x'; 16_384]);
+        [frame(HEADERS, client::END_HEADERS, stream, post(&[])), piece.repeat(pieces)].concat()
+    };
+    let begin = || {
+        let mut client = FrameClient::connect(&world);
+        client.send(&FrameClient::hello());
+        // Before the proxy has said how much it takes, the windows of the standard hold.
+        assert_eq!(client.see_until(|seen| seen.window > 0).window, H2_CONNECTION_WINDOW - 65_535);
+        client
+    };
+    let window = H2_STREAM_WINDOW as usize / 16_384;
+    let mut client = begin();
+    client.send(&[fill(1, window), fill(3, window + 1)].concat());
+    let seen = client.see(&[3]);
+    assert_eq!((seen.resets, seen.goaway), ([(3, FLOW)].into(), None), "the first one fits, and the connection goes on");
+    // All streams together are the connection's.
+    let mut client = begin();
+    client.send(&[1, 3, 5, 7, 9].map(|stream| fill(stream, window)).concat());
     let seen = client.see(&[1]);
     // What is still on its way may meet a closed socket, so the client need not see the reason.
-    let told = seen.resets.get(&1).or(seen.goaway.as_ref()).is_none_or(|code| *code == FLOW);
-    assert!(told && (seen.closed || seen.resets.contains_key(&1)), "{seen:?}");
+    assert!(seen.closed && seen.resets.is_empty() && seen.goaway.is_none_or(|code| code == FLOW), "{seen:?}");
     world.activate(&with_certs(snapshot(2, &[1], &[]), vec![certificate(&["shop.test"])]));
     assert_eq!(world.get("/after").status, 200);
-    assert_eq!(app.requests().len(), 1);
+    assert!(app.requests().iter().all(|got| got.head.contains("/after")), "{:?}", app.requests());
+}
+
+#[test]
+fn more_streams_at_once_than_may_be_are_refused_and_the_connection_goes_on() {
+    let world = World::start();
+    let held = crate::wire::proxy::Action::Hold { limit_ms: 20_000 };
+    world.activate(&with_certs(routed(1, held, vec![]), vec![certificate(&["shop.test"])]));
+    let mut client = FrameClient::connect(&world);
+    let last = 2 * H2_STREAMS + 1;
+    let open: Vec<u8> = (1..=last).step_by(2).flat_map(|stream| frame(HEADERS, WHOLE, stream, get(&[]))).collect();
+    client.send(&[FrameClient::hello(), open].concat());
+    let seen = client.see(&[last]);
+    assert_eq!((seen.resets, seen.goaway), ([(last, REFUSED)].into(), None));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::world::frames::{ACK, FrameClient, HEADERS, PING, WHOLE, block, frame};
 use super::world::*;
+use crate::proxy::limits::FOLLOWED_TIME;
 use crate::wire::proxy::Action;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
@@ -27,7 +28,7 @@ fn gated() -> (Instance, Sender<()>) {
 fn what_it_has_is_finished_and_every_connection_ends_with_its_next_answer() {
     let (app, go) = gated();
     let mut world = World::with(&[&app]);
-    let (mut idle, mut busy) = (world.client(), world.client());
+    let (mut idle, mut busy, mut lost) = (world.client(), world.client(), world.client());
     busy.send(GET);
     world.daemon.wait_counts(1, |c| c.in_flight == 1);
 
@@ -47,6 +48,9 @@ fn what_it_has_is_finished_and_every_connection_ends_with_its_next_answer() {
         let answer = client.answer();
         assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
     }
+    lost.send("GET / HTTP/1.1\r\nHost: nowhere.test\r\n\r\n");
+    let answer = lost.answer();
+    assert_eq!((answer.status, answer.field("connection")), (404, Some("close")), "our own answers too");
     world.join();
 }
 
@@ -83,6 +87,8 @@ fn at_the_end_of_its_grace_and_at_a_stop_the_rest_is_ended_as_at_any_stop() {
         }
         world.join();
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        assert_eq!(busy.answer().status, 504, "told so, and not just cut off");
+        assert_eq!(world.daemon.wait_counts(1, |c| c.failed == 1).cut, 0, "no drain cut it");
         drop(go);
     }
 }
@@ -119,6 +125,12 @@ fn a_client_of_http_2_is_told_to_go_and_loses_nothing_that_it_sent_before_it_kne
     let mut paths: Vec<_> = app.requests().iter().filter_map(|r| r.head.split(' ').nth(1).map(str::to_owned)).collect();
     paths.sort_unstable();
     assert_eq!(paths, ["/crossed", "/first", "/slow"]);
+    // What the client still has to say meets no closed socket, whose reset could take the end of an answer with it.
+    for _ in 0..2 {
+        assert!(client.send(&frame(PING, 0, 0, [0; 8])), "the proxy does not read on");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(client);
     world.join();
 }
 
@@ -143,6 +155,16 @@ fn a_client_of_http_2_that_is_far_away_may_answer_the_goodbye_later_than_a_secon
     let told = client.see_until(|seen| seen.closed);
     assert_eq!((told.status.get(&3), told.goaway, told.last), (Some(&200), Some(0), Some(3)), "{told:?}");
     world.join();
+}
+
+#[test]
+fn one_that_takes_a_place_is_ready_when_the_daemon_has_told_it_the_routes() {
+    let (world, ready) = World::begin(None, true);
+    assert!(ready.recv_timeout(Duration::from_millis(400)).is_err(), "it does not wait for the daemon");
+    let begun = Instant::now();
+    world.activate(&snapshot(1, &[], &[]));
+    ready.recv_timeout(PATIENCE).expect("it is ready");
+    assert!(begun.elapsed() < FOLLOWED_TIME / 2, "it waits for nothing else: {:?}", begun.elapsed());
 }
 
 /// The world's listening socket is closed with the proxy's, as nobody else holds it here.

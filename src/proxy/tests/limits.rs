@@ -360,3 +360,33 @@ fn limits_that_would_serve_nobody_are_refused() {
         assert_eq!(refused.err(), Some(BadSnapshot::Limits), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_body_of_which_nothing_comes_is_ended_in_time_where_there_is_no_rate() {
+    let app = Instance::fixed(&ok("x"));
+    let world = world(&app, Limits { stall_ms: 1000, ..short() });
+    let mut client = world.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 10\r\n\r\nhalf");
+    let begun = Instant::now();
+    assert_eq!(client.answer().status, 408);
+    assert!((900 * MS..1000 * MS + LATE).contains(&begun.elapsed()), "after {:?}", begun.elapsed());
+    wait_for_drops(&world, |c| c.slow_bodies == 1);
+}
+
+#[test]
+fn what_a_client_sends_ahead_is_not_read_without_end() {
+    let app = Instance::raw(|stream, _| {
+        let mut read = std::io::BufReader::new(stream);
+        while read_head(&mut read).is_some() {}
+    });
+    let world = World::start();
+    world.place(1, app);
+    world.activate(&limited(2, short()));
+    let mut client = world.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    client.stream.set_write_timeout(Some(500 * MS)).expect("timeout");
+    let piece = "GET /next HTTP/1.1\r\nHost: shop.test\r\n\r\n".repeat(4096);
+    let taken = (0..512).take_while(|_| client.stream.write_all(piece.as_bytes()).is_ok()).count() * piece.len();
+    // The buffers of the kernel on both sides take some MiB.
+    assert!(taken < 32 << 20, "{taken} bytes were taken while the first request is not answered");
+}

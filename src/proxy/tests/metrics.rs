@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::world::*;
 use crate::names::InstanceId;
+use crate::proxy::limits::ACCESS_PATH_BYTES;
 use crate::wire::metrics::{Metrics, Sums};
 use crate::wire::proxy::{AccessLine, AccessLines, FromProxy, Rules, Snapshot, ToProxy};
 
@@ -80,6 +81,16 @@ fn each_request_is_measured_where_it_was_answered() {
 }
 
 #[test]
+fn a_daemon_is_told_that_nothing_was_measured_before_it_came() {
+    let world = World::start();
+    world.daemon.wait("the first measurements", |m| matches!(m, FromProxy::Metrics(_)));
+    let messages = world.daemon.messages();
+    // Without it the daemon would take the first requests for some of before.
+    let FromProxy::Metrics(first) = &messages[1] else { panic!("{messages:?}") };
+    assert_eq!(*first, Metrics::default());
+}
+
+#[test]
 fn a_stream_has_a_first_byte_but_no_total() {
     let app = Instance::start(|_, to| {
         to.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").expect("write");
@@ -139,6 +150,14 @@ fn only_requests_that_went_wrong_have_a_line_where_the_app_wants_it_so() {
     measured(&world, 0, |s| s.requests() == 3);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(lines(&world).len(), before, "none at all");
+}
+
+#[test]
+fn a_long_path_is_cut_in_its_line() {
+    let world = World::with(&[&Instance::fixed(&ok("x"))]);
+    world.get(&format!("/{}", "y".repeat(3000)));
+    world.daemon.wait("a line", |m| matches!(m, FromProxy::Access { .. }));
+    assert_eq!(lines(&world)[0].path.len(), ACCESS_PATH_BYTES);
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn the_name_picks_the_certificate_exact_before_wildcard_before_self_signed() {
     ] {
         assert_eq!(world.tls(name).shown(), der(shown), "{name}");
     }
+    // Until there is a real one the self-signed one serves: it speaks for no name, and for the one that was asked for.
+    world.activate(&Snapshot { front: Front { fallback: Some(own.clone()), ..Front::default() }, ..snapshot(2, &[1], &[]) });
+    let mut client = world.tls("shop.test");
+    assert_eq!((client.shown(), client.get("shop.test").status), (der(&own), 200));
+    assert_eq!(world.tls("other.test").get("shop.test").status, 421);
 }
 
 #[test]
@@ -110,7 +115,8 @@ fn a_certificate_changes_with_the_snapshot_and_old_connections_go_on() {
 fn a_certificate_that_can_not_be_used_is_left_out_and_the_others_serve() {
     let (good, other) = (certificate(&["shop.test"]), certificate(&["b.test"]));
     let no_key = Certificate { key: Secret::new("no key".to_owned()), ..certificate(&["a.test"]) };
-    let not_its_key = Certificate { key: other.key.clone(), ..certificate(&["b.test"]) };
+    // Before the good one, whose name it has too.
+    let not_its_key = Certificate { key: other.key.clone(), ..certificate(&["b.test", "shop.test"]) };
     let world = world_with(&Instance::fixed(&ok("x")), vec![no_key, not_its_key, good.clone()]);
     assert_eq!(world.tls("shop.test").get("shop.test").status, 200);
     // There is nothing to show for the others, so no handshake comes about.
@@ -121,8 +127,9 @@ fn a_certificate_that_can_not_be_used_is_left_out_and_the_others_serve() {
 
 #[test]
 fn a_client_that_comes_back_resumes_on_any_worker_but_not_for_another_name() {
-    let world = world_with(&Instance::fixed(&ok("x")), vec![certificate(&["shop.test", "other.test"])]);
-    for version in [&TLS12, &TLS13] {
+    let certs = vec![certificate(&["shop.test", "other.test"])];
+    let world = world_with(&Instance::fixed(&ok("x")), certs.clone());
+    for (next, version) in [(2, &TLS12), (3, &TLS13)] {
         let config = Offer { versions: vec![version], ..Offer::default() }.config();
         let mut first = TlsClient::connect(&world, "shop.test", &config);
         assert!(!first.resumed());
@@ -134,6 +141,10 @@ fn a_client_that_comes_back_resumes_on_any_worker_but_not_for_another_name() {
             again.get("shop.test");
         }
         assert!(!TlsClient::connect(&world, "other.test", &config).resumed());
+        // Other routes are no other process.
+        world.activate(&with_certs(snapshot(next, &[1], &[]), certs.clone()));
+        let again = TlsClient::connect(&world, "shop.test", &config);
+        assert!(again.resumed(), "{version:?} after a change of the routes");
     }
 }
 
@@ -143,6 +154,7 @@ fn a_host_that_the_connection_does_not_speak_for_is_421() {
     let world = world_with(&Instance::fixed(&ok("x")), certs);
     assert_eq!(world.tls("a.both.test").get("shop.test").status, 200, "one certificate for both, as browsers use it");
     let mut lone = world.tls("lone.test");
+    assert_eq!(world.tls("shop.test").get("a.both.test").status, 404, "also by its wildcard; the name has no route");
     assert_eq!(lone.get("shop.test").status, 421);
     assert_eq!(lone.get("lone.test").status, 404, "the connection goes on; the name has no route");
     assert_eq!(world.ask("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").status, 200);

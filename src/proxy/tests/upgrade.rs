@@ -4,6 +4,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::SocketAddr;
 
 use super::world::*;
+use crate::proxy::limits::HALF_TUNNEL_TIME;
 use crate::wire::proxy::FromProxy;
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nHost: shop.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\r\n";
@@ -116,4 +117,64 @@ fn without_the_instances_own_101_nothing_is_tunnelled() {
     world.ask("GET / HTTP/1.0\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     world.ask("GET / HTTP/1.1\r\nHost: shop.test\r\nUpgrade: websocket\r\n\r\n");
     assert!(app.requests().iter().all(|r| r.field("upgrade").is_none()), "{:?}", app.requests());
+}
+
+/// An open WebSocket.
+fn opened(world: &World) -> Client {
+    let mut client = world.client();
+    client.send(ASK);
+    assert_eq!(client.answer().status, 101);
+    client
+}
+
+#[test]
+fn a_tunnel_that_its_sender_has_closed_gets_no_second_close_frame() {
+    let world = world_with(echo_server());
+    let mut client = opened(&world);
+    let close = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+    client.send(close);
+    assert_eq!(client.expect_bytes(close.len()), close);
+    world.activate(&snapshot(2, &[], &[(1, budget(50, 100))]));
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn a_client_has_time_to_reply_to_the_close_frame() {
+    let world = world_with(echo_server());
+    let mut client = opened(&world);
+    world.activate(&snapshot(2, &[], &[(1, budget(50, 100))]));
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    client.send([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    // Had the first met a closed socket, its reset would be here by now.
+    client.stream.write_all(b"x").expect("the proxy still reads");
+    assert_eq!(client.rest(), [0x88, 0x02, 0x03, 0xe9]);
+}
+
+#[test]
+fn a_tunnel_of_which_one_side_has_ended_does_not_last() {
+    let world = world_with(Instance::raw(|stream, _| {
+        let mut write = stream.try_clone().expect("clone");
+        let mut read = BufReader::new(stream);
+        read_head(&mut read).expect("head");
+        write.write_all(SWITCH).expect("switch");
+        // It says nothing more, and does not end either.
+        let _ = read.read_to_end(&mut Vec::new());
+        std::thread::sleep(PATIENCE);
+    }));
+    let mut client = opened(&world);
+    client.stream.shutdown(std::net::Shutdown::Write).expect("half close");
+    let begun = std::time::Instant::now();
+    assert_eq!(client.rest(), b"");
+    let took = begun.elapsed();
+    assert!(took + std::time::Duration::from_millis(100) >= HALF_TUNNEL_TIME && took < HALF_TUNNEL_TIME * 2, "{took:?}");
+}
+
+#[test]
+fn a_tunnel_ends_properly_with_the_process() {
+    let mut world = world_with(echo_server());
+    let mut client = opened(&world);
+    world.shut_down();
+    assert_eq!(client.rest(), [0x88, 0x02, 0x03, 0xe9]);
+    world.join();
 }

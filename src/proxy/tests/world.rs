@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -56,6 +57,13 @@ impl World {
     }
 
     pub fn start_with(restored: Option<Vec<u8>>) -> Self {
+        let (world, ready) = Self::begin(restored, false);
+        ready.recv_timeout(PATIENCE).expect("the proxy is ready");
+        world
+    }
+
+    /// `in_step`: as one that takes the place of another. Gives what is told when the proxy is ready.
+    pub fn begin(restored: Option<Vec<u8>>, in_step: bool) -> (Self, Receiver<()>) {
         let dir = tempfile::tempdir().expect("temp dir");
         let control_socket = dir.path().join("proxy.sock");
         let daemon = Daemon::listen(UnixListener::bind(&control_socket).expect("bind control"));
@@ -75,13 +83,12 @@ impl World {
             restored,
             keep: Box::new(move |bytes| keep_in.lock().expect("kept").push(bytes.to_vec())),
             ready: Box::new(move || ready_tx.send(()).map_err(std::io::Error::other)),
-            in_step: false,
+            in_step,
             stop: told,
             workers: 2,
         };
         let proxy = std::thread::spawn(move || run(proxy));
-        ready.recv_timeout(PATIENCE).expect("the proxy is ready");
-        Self { address, tls_address, daemon, kept, addresses, stop, proxy: Some(proxy), _dir: dir }
+        (Self { address, tls_address, daemon, kept, addresses, stop, proxy: Some(proxy), _dir: dir }, ready)
     }
 
     /// A world in which `shop.test` goes to the given instances, as targets i1, i2, …

@@ -100,3 +100,33 @@ fn what_is_remembered_is_bounded() {
     meters.take_turned_away("p99", &serde_json::json!({ "malformed": 5, "new_reason": 1 }));
     assert_eq!(meters.turned_away()["malformed"] + meters.turned_away()["new_reason"], 6);
 }
+
+#[test]
+fn what_can_not_be_reckoned_with_is_left_out() {
+    let mut meters = Meters::default();
+    meters.take("odd", nothing(), 0);
+    let mut metrics = told(1, 9);
+    metrics.targets[0].sums.dial = serde_json::from_str(r#"{"counts":[[9,1],[3,1]]}"#).expect("JSON");
+    meters.take("odd", metrics, 1);
+    assert!(meters.app(&shop()).is_none());
+    meters.take("odd", told(1, 9), 2);
+    is(&meters, 0, 9, 9);
+}
+
+#[test]
+fn releases_and_instances_that_are_gone_are_bounded_and_their_totals_stay() {
+    let mut meters = Meters::default();
+    meters.take("p", nothing(), 0);
+    for n in 0..MOST_RELEASES + 30 {
+        let mut metrics = told(i64::try_from(n).expect("small"), 1);
+        metrics.targets[0].release = ReleaseNumber(i64::try_from(n).expect("small"));
+        meters.take("p", metrics, 1);
+        meters.forget(InstanceId(i64::try_from(n).expect("small")), 1);
+    }
+    let app = meters.app(&shop()).expect("known");
+    assert_eq!((app.gone.len(), app.total().requests()), (MOST_RELEASES, u64::try_from(MOST_RELEASES).expect("small") + 30));
+    for n in 0..2 * MOST_GONE {
+        meters.forget(InstanceId(1000 + i64::try_from(n).expect("small")), 1);
+    }
+    assert_eq!(meters.gone.len(), MOST_GONE);
+}

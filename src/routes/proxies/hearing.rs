@@ -55,3 +55,21 @@ impl Hearing {
         self.told.len() < 100 && self.told.insert(what.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_of_a_proxy_that_makes_things_up_is_bounded() {
+        let mut hearing = Hearing::default();
+        assert!(hearing.is_new("Weather") && !hearing.is_new("Weather"), "told once");
+        for n in 0..1000 {
+            hearing.is_new(&n.to_string());
+        }
+        assert_eq!(hearing.told.len(), 100);
+        let message = FromProxy::Prepared { version: 1 };
+        (0..1000).for_each(|_| hearing.search(br#"{"Prepared":{"version":1}}"#, &message));
+        assert_eq!(hearing.searched.values().copied().collect::<Vec<_>>(), [SEARCHED]);
+    }
+}

@@ -17,11 +17,15 @@ struct Proxy(DuplexStream);
 
 impl Proxy {
     async fn connect(proxies: &Arc<Proxies>, generation: &str) -> Proxy {
+        Self::connect_as(proxies, generation, VERSION).await
+    }
+
+    async fn connect_as(proxies: &Arc<Proxies>, generation: &str, version: u32) -> Proxy {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         tokio::spawn(Arc::clone(proxies).serve(theirs));
         let mut proxy = Proxy(ours);
         let hello = FromProxy::Hello {
-            version: VERSION,
+            version,
             pid: 1,
             generation: generation.to_owned(),
             active: None,
@@ -130,4 +134,91 @@ async fn what_a_newer_proxy_tells_is_passed_over_and_it_stays_connected() {
     let activated = tokio::join!(proxies.activate(Arc::clone(&snapshot)), proxy.follow(4)).0;
     activated.expect("it is still there and obeys");
     assert_eq!((proxies.counts(TARGET).served, proxies.connected()), (3, 1));
+}
+
+/// Waits until so many are connected.
+async fn connected(proxies: &Arc<Proxies>, count: usize) {
+    proxies.wait(PATIENCE, |inner| (inner.connected.len() == count).then_some(())).await.expect("so many are connected");
+}
+
+#[tokio::test]
+async fn a_proxy_that_speaks_otherwise_is_closed() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let proxies = Proxies::new(AccessLog::new(LogStore::open(folder.path().to_owned(), &LOGS)));
+    let mut other = Proxy::connect_as(&proxies, "other", VERSION + 1).await;
+    let answer = tokio::time::timeout(PATIENCE, frame::read::<ToProxy>(&mut other.0, MESSAGE_LIMIT)).await;
+    assert!(matches!(answer, Ok(Ok(None))), "{answer:?}");
+    assert_eq!(proxies.connected(), 0);
+}
+
+#[tokio::test]
+async fn routes_that_one_proxy_refuses_are_not_prepared_and_none_is_passed_over() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let proxies = Proxies::new(AccessLog::new(LogStore::open(folder.path().to_owned(), &LOGS)));
+    let (mut old, mut new) = (Proxy::connect(&proxies, "old").await, Proxy::connect(&proxies, "new").await);
+    connected(&proxies, 2).await;
+    let snapshot = draining(3);
+    let answers = async {
+        new.say(FromProxy::Prepared { version: 3 }).await;
+        // The other one has its time.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        old.say(FromProxy::Rejected { version: 3, why: "odd".to_owned() }).await;
+    };
+    let (prepared, ()) = tokio::join!(proxies.prepare(&snapshot, true), answers);
+    assert!(matches!(&prepared, Err(ProxyTrouble::Rejected(why)) if why == "odd"), "{prepared:?}");
+
+    // Activated is what every one of them has said.
+    let answers = async {
+        new.say(FromProxy::Activated { version: 4 }).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(proxies.versions().iter().max(), Some(&4));
+        old.say(FromProxy::Activated { version: 4 }).await;
+    };
+    let (activated, ()) = tokio::join!(proxies.activate(draining(4)), answers);
+    activated.expect("both have said so");
+    assert_eq!(proxies.versions(), [4, 4]);
+}
+
+#[tokio::test]
+async fn one_that_comes_between_prepare_and_activate_is_prepared_first() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let proxies = Proxies::new(AccessLog::new(LogStore::open(folder.path().to_owned(), &LOGS)));
+    let snapshot = draining(3);
+    proxies.prepare(&snapshot, false).await.expect("nobody is asked");
+    let mut late = Proxy::connect(&proxies, "late").await;
+    connected(&proxies, 1).await;
+    let activate = tokio::spawn({
+        let (proxies, snapshot) = (Arc::clone(&proxies), Arc::clone(&snapshot));
+        async move { proxies.activate(snapshot).await }
+    });
+    let asked = frame::read::<ToProxy>(&mut late.0, MESSAGE_LIMIT).await.expect("a message").expect("not the end");
+    assert!(matches!(&asked, ToProxy::Prepare(asked) if asked.version == 3), "{asked:?}");
+    late.say(FromProxy::Activated { version: 3 }).await;
+    activate.await.expect("no panic").expect("activated");
+    // Whoever comes later is told the current routes by itself.
+    let mut later = Proxy::connect(&proxies, "later").await;
+    tokio::time::timeout(PATIENCE, later.follow(3)).await.expect("it is told");
+}
+
+#[tokio::test]
+async fn a_drain_is_over_when_a_proxy_is_there_that_says_so_and_of_this_drain() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let proxies = Proxies::new(AccessLog::new(LogStore::open(folder.path().to_owned(), &LOGS)));
+    let soon = Duration::from_millis(200);
+    assert!(!proxies.drained(TARGET, soon).await, "nobody is there to say so");
+    let mut proxy = Proxy::connect(&proxies, "one").await;
+    connected(&proxies, 1).await;
+    tokio::join!(async { proxies.activate(draining(3)).await.expect("activated") }, proxy.follow(3));
+    proxy.count(5, 1).await;
+    proxy.say(FromProxy::DrainEnded { target: TARGET, forced: 1 }).await;
+    assert!(proxies.drained(TARGET, PATIENCE).await);
+    // It serves again, and drains again: what was said of before does not count.
+    let serving = Snapshot { version: 4, targets: Vec::new(), ..Snapshot::clone(&draining(4)) };
+    tokio::join!(async { proxies.activate(Arc::new(serving)).await.expect("activated") }, proxy.follow(4));
+    tokio::join!(async { proxies.activate(draining(5)).await.expect("activated") }, proxy.follow(5));
+    assert!(!proxies.drained(TARGET, soon).await, "the end of an earlier drain");
+    // A process that is gone has nothing in flight.
+    drop(proxy);
+    connected(&proxies, 0).await;
+    assert_eq!((proxies.counts(TARGET).served, proxies.counts(TARGET).in_flight), (5, 0));
 }

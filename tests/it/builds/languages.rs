@@ -105,7 +105,9 @@ async fn an_erlang_like_release_is_run_as_it_is() {
 async fn a_site_of_vite_is_built_by_pnpm_and_served_as_files() {
     let world = World::new("pnpm-sample").await;
     let mut files = sample("node-pnpm");
+    edit(&mut files, "package.json", "vite build", "vite build && echo score $(cat /proc/self/oom_score_adj)");
     let first = world.build(&files).await;
+    assert!(first.text().contains("score 500"), "a build goes before the host's own when memory ends: {}", first.text());
     let page = world.fetch(first.ok(), None, "/").await;
     assert!(page.contains("<title>Hello from vite</title>"), "{page}");
     let script =

@@ -3,6 +3,7 @@
 mod crash_walk;
 mod docker_faults;
 mod held;
+mod init;
 mod size;
 mod upgrade;
 mod zero_loss;

@@ -14,7 +14,7 @@ const CHUNKS: &[(&str, &[u8])] = &[
     ("a space before the size", b" 1\r\na\r\n0\r\n\r\n"),
     ("a space before the extension", b"1 ;x\r\na\r\n0\r\n\r\n"),
     ("a comma after the size", b"1,1\r\na\r\n0\r\n\r\n"),
-    ("an underscore in the size", b"1_0\r\na"),
+    ("an underscore in the size", b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n"),
     ("a size with h", b"1h\r\na\r\n0\r\n\r\n"),
     ("no size", b"\r\n0\r\n\r\n"),
     ("an extension without a size", b";x\r\na\r\n0\r\n\r\n"),
@@ -58,7 +58,10 @@ pub fn rows() -> Vec<Row> {
     let broken = |name, chunks: &[u8]| Row::new(name, [head, chunks].concat(), Want::Broken(400));
     let mut rows: Vec<Row> = CHUNKS.iter().map(|(name, chunks)| broken(name, chunks)).collect();
     rows.push(broken("an extension over the limit of a line", format!("1;{}\r\na\r\n0\r\n\r\n", "e".repeat(5000)).as_bytes()));
-    rows.push(broken("extensions over the limit of a body", format!("1;{}\r\na\r\n", "e".repeat(200)).repeat(100).as_bytes()));
+    rows.push(broken(
+        "extensions over the limit of a body",
+        (format!("1;{}\r\na\r\n", "e".repeat(200)).repeat(100) + "0\r\n\r\n").as_bytes(),
+    ));
     rows.push(broken("a size that never ends", "0".repeat(5000).as_bytes()));
     rows.push(broken("trailers over the limit", format!("0\r\nX: {}\r\n\r\n", "t".repeat(20_000)).as_bytes()));
     rows.push(broken("trailers that never end", format!("0\r\n{}", "X: t\r\n".repeat(5000)).as_bytes()));

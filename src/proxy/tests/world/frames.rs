@@ -79,6 +79,8 @@ pub struct Seen {
     /// The code of the last GOAWAY, and the last stream that it names.
     pub goaway: Option<u32>,
     pub last: Option<u32>,
+    /// What the proxy added to the window of the connection.
+    pub window: u32,
     /// What came in PINGs of the proxy.
     pub pings: Vec<Vec<u8>>,
     pub closed: bool,
@@ -97,7 +99,7 @@ impl FrameClient {
     pub fn connect(world: &World) -> Self {
         let config = Offer { alpn: &[b"h2"], ..Offer::default() }.config();
         let client = TlsClient::connect(world, "shop.test", &config);
-        client.read.get_ref().sock.set_read_timeout(Some(Duration::from_secs(6))).expect("timeout");
+        client.read.get_ref().sock.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
         Self(client)
     }
 
@@ -145,6 +147,7 @@ impl FrameClient {
                     seen.resets.insert(stream, number(&payload));
                 }
                 GOAWAY => (seen.last, seen.goaway) = (Some(number(&payload)), Some(number(&payload[4..]))),
+                WINDOW_UPDATE if stream == 0 => seen.window += number(&payload),
                 PING if flags & ACK == 0 => seen.pings.push(payload),
                 _ => {}
             }
