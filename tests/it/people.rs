@@ -203,15 +203,30 @@ fn what_somebody_ran_by_a_clock_that_was_set_back_since_goes_when_the_daemon_was
     set(&folder, 24);
     let w = World::start_with("", &[("PAAS_CLOCK_JUMP", folder.path().join("jump").to_str().expect("a plain path"))]);
     let (app, _repo) = w.live("runner", "one");
-    let runs =
-        || w.docker(&["ps", "-aq", "--filter", "label=paas.process=run", "--filter", &format!("label=paas.app={app}")]).ok().out;
+    let of_app = format!("label=paas.app={app}");
+    let runs = || {
+        let names = ["ps", "-a", "--filter", "label=paas.process=run", "--filter", &of_app, "--format", "{{.Names}}"];
+        w.docker(&names).ok().out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
     let mut run = w.paas_command().args(["run", "-a", &app, "--", "/testapp", "idle"]).spawn().expect("paas can be started");
-    eventually("it runs", SOON, || (!runs().is_empty()).then_some(()));
+    let ours = eventually("it runs", SOON, || runs().pop());
+    // Our labels alone make nothing ours: it has no name that we gave.
+    let foreign = format!("somebodys-{app}");
+    let label = |key: &str| {
+        let format = format!("{{{{index .Config.Labels \"{key}\"}}}}");
+        format!("{key}={}", w.docker(&["inspect", "--format", &format, &ours]).ok().out.trim())
+    };
+    let labels = ["paas.install", "paas.app", "paas.process"].map(label);
+    let image = w.docker(&["inspect", "--format", "{{.Image}}", &ours]).ok().out.trim().to_owned();
+    let labelled = labels.iter().flat_map(|label| ["--label", label]);
+    let create: Vec<&str> = ["create", "--name", &foreign].into_iter().chain(labelled).chain([image.as_str()]).collect();
+    w.docker(&create).ok();
 
     set(&folder, 0);
     w.kill("daemon");
 
-    eventually("it is removed", SOON, || runs().is_empty().then_some(()));
+    eventually("it is removed and nothing else", SOON, || (runs() == [foreign.as_str()]).then_some(()));
+    w.docker(&["rm", "-f", &foreign]).ok();
     drop(run.kill());
     drop(run.wait());
 }

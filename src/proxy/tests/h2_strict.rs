@@ -36,6 +36,18 @@ enum Want {
     Reaches(&'static str, &'static str),
 }
 
+impl Want {
+    /// How much of it may reach the instance, and so late that a later row meets it.
+    fn leaves(&self) -> u8 {
+        match self {
+            Self::Reset(_) | Self::Page(_) => 0,
+            Self::Reaches(..) => 1,
+            Self::Broken(_) | Self::Ended(_) => 2,
+            Self::BrokenLate(_) | Self::EndedLate(_) => 3,
+        }
+    }
+}
+
 struct Row {
     name: &'static str,
     bytes: Vec<u8>,
@@ -98,7 +110,8 @@ fn judge(row: &Row, seen: &Seen, got: &[Got], raw: usize) -> Option<&'static str
     }
 }
 
-fn try_all(rows: Vec<Row>) {
+fn try_all(mut rows: Vec<Row>) {
+    rows.sort_by_key(|row| row.want.leaves());
     let app = Instance::fixed("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let world = super::h2::world_with(&app);
     let mut wrong = Vec::new();
