@@ -172,8 +172,8 @@ fn newest_first(entries: &[Entry]) -> Vec<&Entry> {
     sorted
 }
 
-/// A line and the time by which it is sorted: within a segment the order of writing wins over a clock that was set back, as where pages
-/// are read forward.
+/// A line and the time by which it is sorted: within a segment the order of writing wins over a clock that was set back. A line is then as
+/// old as the oldest one behind it: the newest lines keep their time, so those of other sources are not dropped for them.
 type Placed = (i64, LogLine);
 
 /// The last lines of one segment and the position after its last record; `None` if it was removed meanwhile.
@@ -186,17 +186,21 @@ fn last_of(segments: &Segments, query: &Query, num: usize, header: &Header) -> R
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
-    let (mut lines, mut time) = (VecDeque::new(), i64::MIN);
+    let mut lines: VecDeque<Placed> = VecDeque::new();
     while let Some(item) = reader.next().map_err(failed)? {
-        time = time.max(item.at_micros);
         if num > 0
             && let Some(line) = query.line(item, header)
         {
             if lines.len() == num {
                 lines.pop_front();
             }
-            lines.push_back((time, line));
+            lines.push_back((line.at_micros, line));
         }
+    }
+    let mut oldest = i64::MAX;
+    for (time, _) in lines.iter_mut().rev() {
+        oldest = oldest.min(*time);
+        *time = oldest;
     }
     Ok(Some((lines, reader.position())))
 }
