@@ -2,9 +2,7 @@ use std::time::Instant;
 
 use super::judge::{Ends, Patience, Verdict, certificates, disk, ends_within_an_hour};
 use super::*;
-use crate::base::secret::Secret;
-use crate::model::certificate::{Certificate, Certificates, Facts, Spoilt};
-use crate::names::HostPattern;
+use crate::model::certificate::{Certificate, Certificates, Spoilt};
 use crate::store::Sealer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,20 +31,7 @@ fn a_disk_is_low_below_its_reserve_and_fine_only_well_above_it() {
 #[test]
 fn a_certificate_is_told_of_before_its_end_after_it_and_when_it_cannot_be_used() {
     let day = 86_400_000;
-    let of = |host: &str, days: i64| Certificate {
-        hosts: vec![HostPattern::parse(host).expect("a host")],
-        facts: Facts {
-            fingerprint: host.to_owned(),
-            names: Vec::new(),
-            issuer: String::new(),
-            key_type: String::new(),
-            not_before: UnixMillis(0),
-            not_after: UnixMillis(days * day),
-        },
-        chain: String::new(),
-        key: Secret::new(String::new()),
-        created_at: UnixMillis(0),
-    };
+    let of = |host: &str, days: i64| Certificate::example(&[host], UnixMillis(days * day));
     let all = Certificates {
         good: vec![of("fine.example", 90), of("soon.example", 12)],
         spoilt: vec![Spoilt::of(of("spoilt.example", 12), "its key can't be opened")],

@@ -53,6 +53,25 @@ pub const ENDS_SOON_DAYS: i64 = 21;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 impl Certificate {
+    /// One for these hosts that holds until then, for tests to start from. Its chain and key are no real ones.
+    #[cfg(test)]
+    pub fn example(hosts: &[&str], not_after: UnixMillis) -> Self {
+        Self {
+            hosts: hosts.iter().map(|host| HostPattern::parse(host).expect("a host")).collect(),
+            facts: Facts {
+                fingerprint: hosts.join(" "),
+                names: hosts.iter().map(|host| (*host).to_owned()).collect(),
+                issuer: "R1".to_owned(),
+                key_type: "ECDSA P-256".to_owned(),
+                not_before: UnixMillis(0),
+                not_after,
+            },
+            chain: "CHAIN".to_owned(),
+            key: Secret::new("KEY".to_owned()),
+            created_at: UnixMillis(0),
+        }
+    }
+
     /// Whether it is shown to who asks for this host.
     pub fn is_for(&self, host: &Hostname) -> bool {
         self.hosts.iter().any(|pattern| pattern.covers(host))
@@ -111,21 +130,7 @@ mod tests {
 
     #[test]
     fn somebody_is_warned_three_weeks_before_the_end() {
-        let host = |name| HostPattern::parse(name).expect("a host");
-        let ends = |days: i64| Certificate {
-            hosts: vec![host("shop.example"), host("*.shop.example")],
-            facts: Facts {
-                fingerprint: String::new(),
-                names: Vec::new(),
-                issuer: String::new(),
-                key_type: String::new(),
-                not_before: UnixMillis(0),
-                not_after: UnixMillis(days * DAY_MS),
-            },
-            chain: String::new(),
-            key: Secret::new(String::new()),
-            created_at: UnixMillis(0),
-        };
+        let ends = |days: i64| Certificate::example(&["shop.example", "*.shop.example"], UnixMillis(days * DAY_MS));
         let now = UnixMillis(0);
         assert_eq!([ends(22).ends_soon(now), ends(21).ends_soon(now), ends(20).ends_soon(now)], [false, false, true]);
         assert_eq!([ends(1), ends(0), ends(-1)].map(|c| c.has_ended(now)), [false, true, true]);

@@ -156,14 +156,15 @@ fn requests_wait_for_an_instance_that_restarts_and_the_others_take_its_share() {
     assert!(begun.elapsed() < Duration::from_millis(2000), "the other instance was not used: {:?}", begun.elapsed());
 }
 
+const LIVENESS: &str = "[processes.web.liveness]\npath = \"/health\"\ninterval = \"200ms\"\ntimeout = \"500ms\"\nfailures = 2\n";
+
 #[test]
 fn an_instance_that_hangs_is_found_drained_and_restarted() {
     let w = World::shared("why");
     let (app, repo) = (w.app("hangs"), Repo::testapp("one"));
-    let liveness = "[processes.web.liveness]\npath = \"/health\"\ninterval = \"200ms\"\ntimeout = \"500ms\"\nfailures = 2\n";
     // Failures count after its first good answer or, here, after two seconds.
     let grace = "[processes.web.health]\ngrace = \"2s\"\n";
-    repo.write("paas.toml", format!("[deploy]\ndrain = \"1s\"\n{grace}{liveness}")).commit("liveness");
+    repo.write("paas.toml", format!("[deploy]\ndrain = \"1s\"\n{grace}{LIVENESS}")).commit("liveness");
     w.push(&repo, &app).ok();
     w.serves(&app, "one");
 
@@ -186,9 +187,8 @@ fn an_instance_that_hangs_is_found_drained_and_restarted() {
 fn one_that_hangs_finishes_what_it_has_gets_nothing_new_and_comes_back_only_when_it_is_well() {
     let w = World::shared("why");
     let (app, repo) = (w.app("finishes"), Repo::testapp("one"));
-    let liveness = "[processes.web.liveness]\npath = \"/health\"\ninterval = \"200ms\"\ntimeout = \"500ms\"\nfailures = 2\n";
     let web = "[processes.web]\ninstances = 2\n[processes.web.health]\npath = \"/health\"\n";
-    repo.write("mode", "warm_ms=1500\n").write("paas.toml", format!("{web}{liveness}")).commit("two");
+    repo.write("mode", "warm_ms=1500\n").write("paas.toml", format!("{web}{LIVENESS}")).commit("two");
     w.push(&repo, &app).ok();
     let restarts = || w.instances(&app).iter().filter_map(|i| i["restarts"].as_u64()).sum::<u64>();
     let answers = |when: &str| assert_eq!(w.get(&app, "/").status, 200, "{when}");

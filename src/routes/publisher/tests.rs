@@ -4,7 +4,7 @@ use super::*;
 use crate::base::secret::Secret;
 use crate::config::LogsConfig;
 use crate::logs::LogStore;
-use crate::model::certificate::{Certificate, Facts};
+use crate::model::certificate::Certificate;
 use crate::names::HostPattern;
 use crate::routes::access_log::AccessLog;
 use crate::store::Sealer;
@@ -13,20 +13,8 @@ const LOGS: LogsConfig = LogsConfig { max_bytes_per_app: 1 << 20, lines_per_seco
 
 fn made(host: &str) -> Certificate {
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
-    Certificate {
-        hosts: vec![HostPattern::parse(host).expect("a host")],
-        facts: Facts {
-            fingerprint: host.to_owned(),
-            names: vec![host.to_owned()],
-            issuer: "R1".to_owned(),
-            key_type: "ECDSA P-256".to_owned(),
-            not_before: UnixMillis(0),
-            not_after: UnixMillis(i64::MAX),
-        },
-        chain: cert.pem(),
-        key: Secret::new(signing_key.serialize_pem()),
-        created_at: UnixMillis(0),
-    }
+    let key = Secret::new(signing_key.serialize_pem());
+    Certificate { chain: cert.pem(), key, ..Certificate::example(&[host], UnixMillis(i64::MAX)) }
 }
 
 /// A publisher on a store in this folder, whose secrets `key` seals.

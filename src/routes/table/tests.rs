@@ -1,6 +1,4 @@
 use super::*;
-use crate::base::secret::Secret;
-use crate::model::certificate::Facts;
 use crate::wire::limits::Limits;
 
 fn instance(id: i64, app: &str, process: &str, wanted: Wanted) -> InstanceView {
@@ -104,20 +102,7 @@ fn the_rules_of_an_app_stand_at_each_of_its_routes() {
 
 #[test]
 fn a_certificate_that_has_ended_hides_no_good_one_and_is_shown_where_it_is_the_only_one() {
-    let of = |hosts: &[&str], until: i64| Certificate {
-        hosts: hosts.iter().map(|h| HostPattern::parse(h).expect("a host")).collect(),
-        facts: Facts {
-            fingerprint: String::new(),
-            names: Vec::new(),
-            issuer: String::new(),
-            key_type: String::new(),
-            not_before: UnixMillis(0),
-            not_after: UnixMillis(until),
-        },
-        chain: String::new(),
-        key: Secret::new(String::new()),
-        created_at: UnixMillis(0),
-    };
+    let of = |hosts: &[&str], until: i64| Certificate::example(hosts, UnixMillis(until));
     let names = |now| {
         let all = vec![of(&["a.shop.example", "shop.example"], 20), of(&["*.shop.example"], 30)];
         shown(all, UnixMillis(now)).into_iter().map(|c| c.names).collect::<Vec<_>>()

@@ -31,20 +31,9 @@ fn hosts(names: &[&str]) -> Vec<HostPattern> {
 }
 
 fn made(fingerprint: &str, names: &[&str]) -> Certificate {
-    Certificate {
-        hosts: hosts(names),
-        facts: Facts {
-            fingerprint: fingerprint.to_owned(),
-            names: vec!["shop.example".to_owned()],
-            issuer: "R1".to_owned(),
-            key_type: "ECDSA P-256".to_owned(),
-            not_before: UnixMillis(1),
-            not_after: UnixMillis(2),
-        },
-        chain: "CHAIN".to_owned(),
-        key: Secret::new("hidden-key-text".to_owned()),
-        created_at: UnixMillis(0),
-    }
+    let example = Certificate::example(names, UnixMillis(2));
+    let facts = Facts { fingerprint: fingerprint.to_owned(), ..example.facts };
+    Certificate { facts, key: Secret::new("hidden-key-text".to_owned()), ..example }
 }
 
 #[tokio::test]
