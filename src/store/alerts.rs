@@ -184,7 +184,7 @@ impl Store {
 
     /// It was delivered, or is given up.
     pub async fn alert_message_done(&self, id: i64) -> Result<(), StoreError> {
-        sqlx::query("update alert_messages set done = 1 where id = ?").bind(id).execute(self.writer()?).await?;
+        sqlx::query("update alert_messages set done = 1 where id = ?").bind(id).execute(&mut *self.writer().await?).await?;
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Store {
         sqlx::query("update alert_messages set tries = tries + 1, next_at = ? where id = ?")
             .bind(next.0)
             .bind(id)
-            .execute(self.writer()?)
+            .execute(&mut *self.writer().await?)
             .await?;
         Ok(())
     }

@@ -186,7 +186,7 @@ impl Store {
 
     /// Notes that all of what follows the end of a deploy is done.
     pub async fn deploy_ended(&self, id: DeployId) -> Result<(), StoreError> {
-        sqlx::query("update deploys set ended = 1 where id = ?").bind(id.0).execute(self.writer()?).await?;
+        sqlx::query("update deploys set ended = 1 where id = ?").bind(id.0).execute(&mut *self.writer().await?).await?;
         Ok(())
     }
 

@@ -123,7 +123,7 @@ impl Store {
         .bind(&new.path)
         .bind(new.modified)
         .bind(i64::try_from(new.bytes).map_err(|e| bad("bytes", e))?)
-        .execute(self.writer()?)
+        .execute(&mut *self.writer().await?)
         .await?;
         Ok((made.rows_affected() > 0).then(|| CrashId(made.last_insert_rowid())))
     }
@@ -141,7 +141,7 @@ impl Store {
         sqlx::query("delete from crash_files where app_id = ? and id = ?")
             .bind(app_id)
             .bind(id.0)
-            .execute(self.writer()?)
+            .execute(&mut *self.writer().await?)
             .await?;
         Ok(())
     }

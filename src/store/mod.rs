@@ -9,7 +9,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Sqlite;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::base::filesystem;
@@ -134,22 +136,28 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// For one statement that a full disk must not hold up. Refused once a write has failed: what was not acknowledged is found out by the
-    /// next process.
-    fn writer(&self) -> Result<&SqlitePool, StoreError> {
-        match broken::why() {
-            Some(why) => Err(StoreError::Broken(why)),
-            None => Ok(&self.writer),
-        }
+    /// Refuses once a write has failed: what was not acknowledged is found out by the next process. To be asked after the wait for the one
+    /// connection: it may be its last holder's write that failed.
+    fn whole() -> Result<(), StoreError> {
+        broken::why().map_or(Ok(()), |why| Err(StoreError::Broken(why)))
+    }
+
+    /// For one statement that a full disk must not hold up.
+    async fn writer(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        let connection = self.writer.acquire().await?;
+        Self::whole()?;
+        Ok(connection)
     }
 
     /// The way to write. Refused, too, while the disk has no room for a commit: that can wait, and costs no restart.
     async fn begin(&self) -> Result<Tx, StoreError> {
-        let writer = self.writer()?;
+        Self::whole()?;
         if !filesystem::has(&self.file, STORE_FLOOR) {
             return Err(StoreError::NoRoom);
         }
-        Ok(writer.begin_with("begin immediate").await?)
+        let begun = self.writer.begin_with("begin immediate").await?;
+        Self::whole()?;
+        Ok(begun)
     }
 
     /// The value under `key`, or the one `make` gives, stored now: for what an installation chooses once.
