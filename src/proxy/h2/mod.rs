@@ -56,13 +56,14 @@ impl Streams {
     /// The clock is set seldom: no request moves it, so it may ring too early. `goodbye`: the client was told to go,
     /// and is looked at again after so long.
     fn after_ring(&self, goodbye: Option<Duration>, idle_time: Duration) -> Ring {
-        let quiet_until = self.quiet_since.get() + idle_time;
+        // Counts from the end of the last stream: the end of its answer may still be on its way.
+        let quiet_until = self.quiet_since.get() + goodbye.unwrap_or(idle_time);
         match (self.are_running(), goodbye) {
-            (false, Some(_)) => Ring::CutOff,
             (true, Some(time)) => Ring::Again(Instant::now() + time),
             // The clock of the quiet starts when the last stream has ended.
             (true, None) => Ring::Again(Instant::now() + idle_time),
-            (false, None) if quiet_until > Instant::now() => Ring::Again(quiet_until),
+            (false, _) if quiet_until > Instant::now() => Ring::Again(quiet_until),
+            (false, Some(_)) => Ring::CutOff,
             (false, None) => Ring::Goodbye,
         }
     }
@@ -221,5 +222,31 @@ fn client_of(
             outgoing.refuse();
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_was_told_to_go_has_its_time_from_the_end_of_its_last_answer() {
+        let (time, idle) = (Duration::from_secs(60), Duration::from_secs(600));
+        let now = Instant::now();
+        let ring = |running: usize, quiet_since: Instant, goodbye: Option<Duration>| match (Streams {
+            running: Cell::new(running),
+            quiet_since: Cell::new(quiet_since),
+        })
+        .after_ring(goodbye, idle)
+        {
+            Ring::Again(at) => at.saturating_duration_since(now).as_secs(),
+            Ring::Goodbye => 0,
+            Ring::CutOff => u64::MAX,
+        };
+        let long_ago = now.checked_sub(Duration::from_secs(5)).expect("the machine runs that long");
+        assert_eq!(ring(1, now, Some(time)), 60);
+        assert_eq!((ring(0, now, Some(time)), ring(0, long_ago, Some(time))), (60, 55), "its last bytes may be on their way");
+        assert_eq!(ring(0, long_ago, Some(Duration::from_secs(1))), u64::MAX);
+        assert_eq!((ring(1, now, None), ring(0, now, None)), (600, 600));
     }
 }
