@@ -14,7 +14,7 @@ use super::h1::head::{Declared, HeadScan};
 use super::h1::request::Request;
 use super::h1::response::Response;
 use super::headers::{self, Added, Ending};
-use super::limits::{ANSWER_TIME, CLOSE_TIME, HEAD_BYTES, INTERIM_ANSWERS, STREAM_AFTER};
+use super::limits::{ANSWER_TIME, CLOSE_TIME, HEAD_BYTES, INTERIM_ANSWERS, READ_BYTES, STREAM_AFTER};
 use super::target::Claim;
 use super::upload::Flow;
 
@@ -127,6 +127,10 @@ impl Answer<'_> {
             self.write(to).await?;
             if body.is_done() {
                 return Ok(());
+            }
+            // Thousands of event streams wait for minutes. A buffer that grew belongs to one that flows.
+            if self.claim.is_stream() && to.out.capacity() <= READ_BYTES {
+                to.slim();
             }
             let stream_at = *stream_at.get_or_insert_with(|| Instant::now() + STREAM_AFTER);
             let filled = if self.claim.is_stream() { Ok(from.fill().await) } else { timeout_at(stream_at, from.fill()).await };

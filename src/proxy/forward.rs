@@ -257,7 +257,7 @@ impl Forward<'_> {
 }
 
 /// Waits for the end of a drain budget, of the process, or of the instance's time. Most requests are answered before it begins to listen, and
-/// cost it no more than one timer; none is so young when its budget ends. Cancel-safe: yes.
+/// cost it no more than one timer; a younger one is cut when it begins. Cancel-safe: yes.
 async fn time_is_up(worker: &Worker, answer: &Answer<'_>) -> ProxyError {
     sleep(ANSWERED_SOON).await;
     let claim = answer.claim;
