@@ -92,7 +92,11 @@ pub fn certificates(all: &Certificates, now: UnixMillis) -> Vec<Due> {
     });
     let spoilt = all.spoilt.iter().map(|spoilt| Due {
         kind: Kind::CertificateSpoilt,
-        subject: spoilt.shown_for(),
+        // Two whose hosts can't be read are two alerts.
+        subject: match (&spoilt.facts, spoilt.hosts.is_empty()) {
+            (Some(facts), true) => facts.fingerprint.clone(),
+            _ => spoilt.shown_for(),
+        },
         occurrence: String::new(),
         text: spoilt.text(),
         hint: spoilt.todo(),

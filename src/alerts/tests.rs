@@ -55,6 +55,17 @@ fn a_certificate_is_told_of_before_its_end_after_it_and_when_it_cannot_be_used()
 }
 
 #[test]
+fn two_spoilt_certificates_whose_hosts_cannot_be_read_are_two_alerts() {
+    let nameless = |fingerprint: &str| {
+        let spoilt = Spoilt::of(Certificate::example(&[fingerprint], UnixMillis(0)), "its hosts can't be read");
+        Spoilt { hosts: Vec::new(), ..spoilt }
+    };
+    let all = Certificates { good: Vec::new(), spoilt: vec![nameless("a.aa11"), nameless("a.bb22")] };
+    let subjects: Vec<String> = certificates(&all, UnixMillis(0)).into_iter().map(|due| due.subject).collect();
+    assert_eq!(subjects, ["a.aa11", "a.bb22"]);
+}
+
+#[test]
 fn six_ends_in_an_hour_are_told_of_until_they_are_two() {
     let verdicts = [0, 2, 3, 5, 6, 40].map(|ends| ends_within_an_hour(ends, 599 * SECOND));
     assert_eq!(verdicts, [Verdict::Clear, Verdict::Clear, Verdict::Keep, Verdict::Keep, Verdict::Raise, Verdict::Raise]);

@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_secs(5);
 const ROLE_LIMIT: Duration = Duration::from_secs(10);
 const ENGINE_LIMIT: Duration = Duration::from_secs(15);
 
-/// More than the store keeps of an app.
+/// As many as the store keeps of an app.
 const ENDS_KEPT: u32 = 200;
 
 struct Watch {

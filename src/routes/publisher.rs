@@ -49,7 +49,7 @@ pub struct Publisher {
     next_end: std::sync::Mutex<Option<UnixMillis>>,
     sieve: Sieve,
     /// The certificates as they were read last. Each change of them is published, and so read.
-    certificates: std::sync::Mutex<Option<Arc<Certificates>>>,
+    certificates: Mutex<Option<Arc<Certificates>>>,
 }
 
 impl Publisher {
@@ -64,28 +64,26 @@ impl Publisher {
             dirty: AtomicBool::new(false),
             next_end: std::sync::Mutex::default(),
             sieve: Sieve::default(),
-            certificates: std::sync::Mutex::default(),
+            certificates: Mutex::default(),
         })
     }
 
     /// The certificates of the store: what clients are shown, and what can't be shown to anybody. Cancel-safe: yes, reads only.
     pub async fn certificates(&self) -> Result<Arc<Certificates>, StoreError> {
+        // Held over the reading: an older one must not take the place of a newer one.
+        let mut last = self.certificates.lock().await;
         let read = Arc::new(self.sieve.sift(self.store.certificates().await?));
-        *self.last_certificates() = Some(Arc::clone(&read));
+        *last = Some(Arc::clone(&read));
         Ok(read)
     }
 
     /// The same as they were read last, without opening a key: for who looks every few seconds.
     pub async fn known_certificates(&self) -> Result<Arc<Certificates>, StoreError> {
-        let known = self.last_certificates().clone();
+        let known = self.certificates.lock().await.clone();
         match known {
             Some(known) => Ok(known),
             None => self.certificates().await,
         }
-    }
-
-    fn last_certificates(&self) -> std::sync::MutexGuard<'_, Option<Arc<Certificates>>> {
-        self.certificates.lock().expect("no code panics while it holds the certificates")
     }
 
     /// Takes the proxies to what the store says now. With no proxy connected the snapshot waits for one.
