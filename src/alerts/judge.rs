@@ -107,13 +107,13 @@ pub fn certificates(all: &Certificates, now: UnixMillis) -> Vec<Due> {
 /// When the processes of apps ended last. What a crash loop is says `model::end`; this is for its end, after [`CALM`] without one: what crashes
 /// each few minutes flutters otherwise. Kept in memory: after a restart of the daemon each is calm only after a whole `CALM` of looking.
 #[derive(Debug)]
-pub struct Ends {
+pub struct LastEnds {
     began: Instant,
     /// By subject (`shop/web`).
     last: BTreeMap<String, Instant>,
 }
 
-impl Ends {
+impl LastEnds {
     pub fn new(now: Instant) -> Self {
         Self { began: now, last: BTreeMap::new() }
     }

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::judge::{Ends, Patience, Verdict, certificates, disk, ends_within_an_hour};
+use super::judge::{LastEnds, Patience, Verdict, certificates, disk, ends_within_an_hour};
 use super::*;
 use crate::model::certificate::{Certificate, Certificates, Spoilt};
 use crate::store::Sealer;
@@ -75,7 +75,7 @@ fn six_ends_in_an_hour_are_told_of_until_they_are_two() {
 #[test]
 fn ten_quiet_minutes_end_an_alert_about_ends() {
     let start = Instant::now();
-    let mut ends = Ends::new(start);
+    let mut ends = LastEnds::new(start);
     ends.ended("shop/web", start + 100 * SECOND);
     ends.ended("shop/web", start + 300 * SECOND);
     assert!(!ends.is_calm("shop/web", start + 800 * SECOND) && ends.is_calm("shop/web", start + 901 * SECOND));

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::alerts::judge::{self, Patience, Verdict, certificates, disk, ends_within_an_hour};
+use crate::alerts::judge::{LastEnds, Patience, Verdict, certificates, disk, ends_within_an_hour};
 use crate::base::clock::UnixMillis;
 use crate::base::size::bytes;
 use crate::deploys::world::World;
 use crate::instances::link::Change;
 use crate::model::alert::Kind;
-use crate::model::end::{End, Ends, OFTEN_WITHIN, SELDOM, crash_loop_phrase, is_crash_loop, often_phrase};
+use crate::model::end::{End, Ends, KEPT, OFTEN_WITHIN, SELDOM, crash_loop_phrase, is_crash_loop, often_phrase};
 use crate::model::instance::Wanted;
 use crate::names::InstanceId;
 use crate::wire::init::EndReport;
@@ -22,15 +22,12 @@ const POLL: Duration = Duration::from_secs(5);
 const ROLE_LIMIT: Duration = Duration::from_secs(10);
 const ENGINE_LIMIT: Duration = Duration::from_secs(15);
 
-/// As many as the store keeps of an app.
-const ENDS_KEPT: u32 = 200;
-
 struct Watch {
     world: Arc<World>,
     docker: Patience,
     proxy: Patience,
     dialer: Patience,
-    ends: judge::Ends,
+    ends: LastEnds,
 }
 
 /// Watches until the daemon stops. Cancel-safe: yes; every look stands for itself.
@@ -42,7 +39,7 @@ pub async fn watch(world: Arc<World>) {
         docker: Patience::new(ENGINE_LIMIT),
         proxy: Patience::new(ROLE_LIMIT),
         dialer: Patience::new(ROLE_LIMIT),
-        ends: judge::Ends::new(now),
+        ends: LastEnds::new(now),
         world,
     };
     let mut ticks = tokio::time::interval(POLL);
@@ -182,7 +179,7 @@ impl Watch {
                 continue;
             }
             let label = place.label();
-            let newest = world.store.ends(place.app_id, ENDS_KEPT).await.unwrap_or_default();
+            let newest = world.store.ends(place.app_id, KEPT).await.unwrap_or_default();
             let last = newest.iter().find(|e| e.live && e.label() == label).map(End::phrase).unwrap_or_default();
             let text = format!("{label} of {} {}; the last time it {last}", place.app, often_phrase(place.ends));
             world.alerts.raise(Kind::EndsOften, &subject, &text, &format!("paas why -a {}", place.app)).await;

@@ -8,6 +8,7 @@ use crate::deploys::world::World;
 use crate::logs::Query;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, State};
+use crate::model::end::KEPT;
 use crate::model::instance::{Instance, Wanted};
 use crate::model::release::{Release, Status};
 use crate::model::why::{self, Facts, Phase, Standing, Story};
@@ -19,8 +20,6 @@ use crate::wire::init;
 const DROPPED_LATELY: Duration = Duration::from_secs(120);
 /// An app that logs too much writes a marker every second; its newest lines hold one.
 const LINES_LOOKED_AT: usize = 2000;
-/// All that the store keeps: those of an hour are counted.
-const ENDS: u32 = 200;
 
 impl World {
     /// Why the app is as it is. Cancel-safe: yes, reads only.
@@ -29,7 +28,7 @@ impl World {
         let live = app.live.and_then(|n| releases.iter().find(|r| r.number == n));
         let before = live.and_then(|l| releases.iter().find(|r| r.number < l.number && r.status == Status::Retired));
         let deploy = self.store.deploys(app.id, 1).await?.into_iter().next();
-        let ends = self.store.ends(app.id, ENDS).await?;
+        let ends = self.store.ends(app.id, KEPT).await?;
         let mut instances = Vec::new();
         for row in self.store.instances_of(app.id).await?.iter().filter(|i| i.wanted == Wanted::Live) {
             instances.push(self.standing(row, live).await);

@@ -5,7 +5,7 @@ use crate::base::secret::Secret;
 use crate::names::{HostPattern, Hostname};
 
 /// What a certificate says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// SHA-256 of the certificate, in hexadecimal digits.
     pub fingerprint: String,

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::UnixMillis;
 use crate::names::{AppName, InstanceId, ProcessName, ReleaseNumber};
 
+/// Ends that are kept per app: a crash loop makes two a minute, so this is more than an hour of one.
+pub const KEPT: u32 = 200;
+
 /// A run that lasted so long was healthy.
 pub const HEALTHY_MS: u64 = 60_000;
 

@@ -7,11 +7,8 @@ use super::{Store, StoreError};
 use crate::base::clock::UnixMillis;
 use crate::model::app::App;
 use crate::model::crash::{CrashFile, NewCrashFile};
-use crate::model::end::{End, Ends};
+use crate::model::end::{End, Ends, KEPT};
 use crate::names::{AppName, CrashId, InstanceId, ProcessName, ReleaseNumber};
-
-/// Ends that are kept per app: a crash loop makes two a minute, so this is more than an hour of one.
-const KEEP: i64 = 200;
 
 fn end(row: &SqliteRow) -> Result<End, StoreError> {
     Ok(End {
@@ -63,7 +60,7 @@ impl Store {
         )
         .bind(app.id)
         .bind(app.id)
-        .bind(KEEP)
+        .bind(KEPT)
         .execute(&mut *tx)
         .await?;
         if let Some(what) = event {

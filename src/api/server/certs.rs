@@ -11,7 +11,7 @@ use crate::api::types::certs::{Cert, CertQuery, ExportedCert, NewCert};
 use crate::base::clock::UnixMillis;
 use crate::certs;
 use crate::model::access::Right;
-use crate::model::certificate::{Certificate, Facts, Spoilt};
+use crate::model::certificate::{Certificate, Spoilt};
 use crate::names::HostPattern;
 
 pub async fn list(State(server): State<Server>, who: Who) -> Result<Json<Vec<Cert>>, Fail> {
@@ -87,16 +87,7 @@ pub fn shown(certificate: &Certificate) -> Cert {
 }
 
 fn spoilt(spoilt: &Spoilt) -> Cert {
-    let known = spoilt.facts.clone();
-    let nothing = Facts {
-        fingerprint: String::new(),
-        names: Vec::new(),
-        issuer: String::new(),
-        key_type: String::new(),
-        not_before: UnixMillis(0),
-        not_after: UnixMillis(0),
-    };
-    let facts = known.unwrap_or(nothing);
+    let facts = spoilt.facts.clone().unwrap_or_default();
     Cert {
         hosts: spoilt.hosts.clone(),
         names: facts.names,
