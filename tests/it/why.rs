@@ -193,6 +193,8 @@ fn one_that_hangs_finishes_what_it_has_gets_nothing_new_and_comes_back_only_when
     let restarts = || w.instances(&app).iter().filter_map(|i| i["restarts"].as_u64()).sum::<u64>();
     let answers = |when: &str| assert_eq!(w.get(&app, "/").status, 200, "{when}");
 
+    // Failures count after the first good answer to the check, which begins within two seconds.
+    std::thread::sleep(Duration::from_secs(4));
     std::thread::scope(|scope| {
         // Each instance has one before one of the two hangs.
         let slow: Vec<_> = (0..2).map(|_| scope.spawn(|| w.get(&app, "/slow?ms=6000").status)).collect();

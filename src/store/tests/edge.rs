@@ -32,7 +32,7 @@ fn hosts(names: &[&str]) -> Vec<HostPattern> {
 
 fn made(fingerprint: &str, names: &[&str]) -> Certificate {
     let example = Certificate::example(names, UnixMillis(2));
-    let facts = Facts { fingerprint: fingerprint.to_owned(), ..example.facts };
+    let facts = Facts { fingerprint: fingerprint.to_owned(), names: vec!["shop.example".to_owned()], ..example.facts };
     Certificate { facts, key: Secret::new("hidden-key-text".to_owned()), ..example }
 }
 
