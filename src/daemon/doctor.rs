@@ -87,6 +87,7 @@ fn on_the_host(config: &HostConfig, sshd_config: Option<&Path>) -> Vec<crate::do
         let effective = look::sshd(&config.users.login, sshd_config);
         found.extend(login::sshd(config, effective.as_deref().map_err(String::as_str)));
     }
+    found.extend(look::dead_engine(&config.docker.socket).and_then(|log| engine::ended(&log, &look::engine_root())));
     found.push(login::ssh_port(config.ssh.port, look::ssh_answers(config.ssh.port)));
     found
 }

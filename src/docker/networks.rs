@@ -1,6 +1,7 @@
 //! Networks: one per app, with a subnet that paas allots.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use bollard::models as m;
 use bollard::query_parameters as q;
@@ -8,6 +9,7 @@ use bollard::query_parameters as q;
 use super::client::{CHANGE_LIMIT, Docker, READ_LIMIT};
 use super::error::DockerError;
 use super::labels;
+use crate::base::cidr::Cidr;
 
 /// A bridge network of ours.
 #[derive(Debug, Clone)]
@@ -25,11 +27,15 @@ pub struct NetworkSpec {
 
 impl Docker {
     /// Makes the network, or adopts ours of that name; gives its id. Re-runnable.
-    /// Errors: SubnetTaken = another network has (part of) the subnet; Conflict = the name is somebody else's, or ours with another subnet.
+    /// Errors: SubnetTaken = another network, or a route of this host, has (part of) the subnet; Conflict = the name is somebody else's, or ours with another subnet.
     pub async fn ensure_network(&self, spec: &NetworkSpec) -> Result<String, DockerError> {
         let _alone = self.network_lock().lock().await;
         if let Some(id) = self.network_of_ours(spec).await? {
             return Ok(id);
+        }
+        let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+        if let Some(interface) = Cidr::parse(&spec.subnet4).ok().and_then(|subnet| taken_by(&routes, &subnet)) {
+            return Err(DockerError::SubnetTaken(format!("a route by {interface} of this host")));
         }
         let body = request(spec, self.install());
         let act = format!("creating network {}", spec.name);
@@ -104,6 +110,20 @@ impl Docker {
     }
 }
 
+/// The interface that this host has a route to `subnet`, or to a part of it, by. `routes`: /proc/net/route, see proc_net_route of proc(5).
+/// The engine asks only its own networks: a tunnel may have it, or the bridge of a network that the engine has lost, and of two interfaces
+/// for one subnet one gets the other's packets.
+fn taken_by(routes: &str, subnet: &Cidr) -> Option<String> {
+    routes.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let interface = fields.next()?;
+        // Hexadecimal, of the address as it lies in memory.
+        let destination = u32::from_str_radix(fields.next()?, 16).ok()?;
+        let address = Ipv4Addr::from(destination.to_ne_bytes());
+        subnet.contains(address.into()).then(|| interface.to_owned())
+    })
+}
+
 fn subnets(found: &m::NetworkInspect) -> Vec<String> {
     let config = found.ipam.as_ref().and_then(|ipam| ipam.config.clone()).unwrap_or_default();
     config.into_iter().filter_map(|c| c.subnet).collect()
@@ -125,5 +145,25 @@ fn request(spec: &NetworkSpec, install: &str) -> m::NetworkCreateRequest {
             (labels::APP.to_owned(), spec.app.clone()),
         ])),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_subnet_that_this_host_has_a_route_to_is_taken() {
+        let routes = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                      eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                      br-0fae1397\t4001630A\t00000000\t0001\t0\t0\t0\tC0FFFFFF\t0\t0\t0\n\
+                      wg0\t8501630A\t00000000\t0001\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n\
+                      wg1\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n";
+        let by = |subnet: &str| taken_by(routes, &Cidr::parse(subnet).expect("a subnet"));
+        assert_eq!(by("10.99.1.64/26").as_deref(), Some("br-0fae1397"));
+        assert_eq!(by("10.99.1.128/26").as_deref(), Some("wg0"), "also a part of it");
+        assert_eq!(by("10.99.1.0/26"), None, "a wider route is for whatever has none of its own");
+        assert_eq!(taken_by("", &Cidr::parse("10.99.1.64/26").expect("a subnet")), None);
     }
 }

@@ -7,6 +7,8 @@ use super::{Finding, ok, problem, warning};
 pub struct Views {
     /// Instances that the store wants to run.
     pub live: Vec<Live>,
+    /// Apps whose instances run in a network that the engine knows no more.
+    pub without_network: Vec<String>,
     /// Containers with our label that the store knows nothing of.
     pub unknown: Vec<String>,
     /// The number of the newest routes in the store.
@@ -43,6 +45,10 @@ pub fn judge(views: &Views) -> Vec<Finding> {
     let all_run = views.live.iter().all(|live| live.runs == Some(true) && !live.unreachable);
     if all_run {
         found.push(ok(area, format!("Docker runs the {} instances that the store wants", views.live.len())));
+    }
+    for app in &views.without_network {
+        let text = format!("Docker has lost the network of {app}; its instances run on, and can't be connected to a new one");
+        found.push(warning(area, text, format!("paas ps restart -a {app} (others take their place, no request is lost)")));
     }
     for name in &views.unknown {
         let text = format!("container {name} carries our label and is not in the store");

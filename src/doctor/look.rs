@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,6 +24,10 @@ pub mod ports;
 
 /// A program that takes longer hangs, and is not waited for.
 const PROGRAM_LIMIT: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
+
+/// Where install.sh lets the engine write without systemd, and how much of its end is read, in bytes.
+const ENGINE_LOG: &str = "/var/log/paas-dockerd.log";
+const LOG_END: u64 = 64 * 1024;
 
 /// The file systems of these folders, each once. `reserve`: bytes to keep free, where the host config says so.
 pub fn disks(folders: &[PathBuf], reserve: Option<u64>) -> Vec<Disk> {
@@ -141,6 +147,37 @@ pub fn systemd_runs() -> bool {
 
 pub fn units() -> Vec<Unit> {
     UNITS.iter().map(|name| unit(name)).collect()
+}
+
+/// The end of the engine's log, if the engine does not run. `socket`: where it would answer.
+pub fn dead_engine(socket: &Path) -> Option<String> {
+    if systemd_runs() {
+        // systemd's own socket takes connections also while the engine is dead.
+        if matches!(unit("docker.service").active.as_str(), "active" | "reloading") {
+            return None;
+        }
+        return output("journalctl", &["-u", "docker", "-n", "80", "-o", "cat", "--no-pager"]).ok();
+    }
+    match UnixStream::connect(socket) {
+        Ok(_) => None,
+        Err(_) => end_of(Path::new(ENGINE_LOG)).ok(),
+    }
+}
+
+/// Where the engine keeps its things: as its settings say.
+pub fn engine_root() -> PathBuf {
+    let settings = fs::read("/etc/docker/daemon.json").ok();
+    let settings = settings.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok()).unwrap_or_default();
+    settings["data-root"].as_str().unwrap_or("/var/lib/docker").into()
+}
+
+fn end_of(file: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(file)?;
+    let begin = file.metadata()?.len().saturating_sub(LOG_END);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut text = Vec::new();
+    file.take(LOG_END).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn unit(name: &str) -> Unit {

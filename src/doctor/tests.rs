@@ -208,8 +208,45 @@ fn drift_between_store_routes_and_docker_is_named() {
         Level::Warning,
         &["docker rm -f paas-1-x"],
     );
+    only(
+        &drift::judge(&Views { without_network: vec!["shop".to_owned()], ..fine.clone() }),
+        Level::Warning,
+        &["lost the network of shop", "paas ps restart -a shop"],
+    );
     only(&drift::judge(&Views { stale_targets: 2, ..fine }), Level::Warning, &["2 targets"]);
     assert_eq!(drift::store(Ok(&["ok".to_owned()])).level, Level::Ok);
     only(&[drift::store(Ok(&["row 7 missing from index".to_owned()]))], Level::Problem, &["row 7", "backup"]);
     only(&[drift::store(Err("no such file"))], Level::Problem, &["no such file"]);
+}
+
+#[test]
+fn the_last_words_of_an_engine_that_does_not_start_are_told_with_what_helps() {
+    let root = Path::new("/srv/docker");
+    let ended = |log: &str| engine::ended(log, root);
+    let panic = "level=info msg=\"Loading containers: start.\"\npanic: runtime error: index out of range [0] with length 0\n\n\
+                 goroutine 1 [running]:\ngithub.com/docker/libnetwork.(*controller).reservePools(0x55)\n\t/build/controller.go:962\n\
+                 docker.service: Failed with result 'exit-code'.\n";
+    let fatal = "failed to start daemon: Devices cgroup isn't mounted\n";
+    let settings = "unable to configure the Docker daemon with file /etc/docker/daemon.json: invalid character '}'\n";
+    let full = "failed to start daemon: mkdir /srv/docker/tmp: no space left on device\n";
+    for (log, words) in [
+        (panic.to_owned(), &["index out of range", "mv /srv/docker/network/files/local-kv.db"][..]),
+        (fatal.to_owned(), &["Devices cgroup", "journalctl -u docker"]),
+        (settings.to_owned(), &["invalid character", "mend /etc/docker/daemon.json"]),
+        (full.to_owned(), &["no space left", "paas disk"]),
+        // Of several starts the last one counts.
+        (format!("{panic}{fatal}"), &["Devices cgroup"]),
+        (format!("{fatal}{panic}"), &["index out of range"]),
+        (format!("panic: {}\n", "x".repeat(1000)), &["panic: xxx"]),
+    ] {
+        let found = ended(&log).expect("a finding");
+        only(std::slice::from_ref(&found), Level::Problem, words);
+        assert!(found.found.len() < 400, "{found:?}");
+    }
+    assert_eq!(
+        ended(&format!("{panic}level=info msg=\"Starting up\"\nlevel=info msg=\"Processing signal 'terminated'\"\n")),
+        None
+    );
+    assert_eq!(ended("level=info msg=\"Daemon has completed initialization\"\n"), None);
+    assert_eq!(ended(""), None);
 }

@@ -210,6 +210,53 @@ fn what_a_hand_does_to_our_objects_is_put_right_and_told() {
     w.serves(&app, "three");
 }
 
+/// An engine that was killed while it made a network may never start again before somebody takes the file of its networks away: that must be
+/// all that a person has to do.
+#[test]
+fn an_engine_that_has_lost_its_networks_has_those_of_the_apps_again() {
+    let w = World::start_on(OwnEngine::start(&[]));
+    let apps = apps(&w, 2);
+    w.engine().kill();
+    w.engine().forget_networks();
+    let up = w.engine().start_dockerd();
+    let busy = Busy::measure();
+
+    let took = all_back(&w, &apps, up);
+
+    eprintln!("the apps are back {took:?} after Docker, which had lost its networks");
+    assert!(took < BACK.mul_f64(busy.stretch()), "back only after {took:?}\n{}", w.logs_of_roles());
+    apps.iter().for_each(|app| assert!(has_network(&w, app), "{app} has no network"));
+}
+
+#[test]
+fn instances_that_ran_on_while_the_engine_lost_their_network_serve_until_others_take_their_place() {
+    let w = World::start_on(OwnEngine::start(&["--live-restore"]));
+    let (app, repo) = w.live("steady", "one");
+    let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 2);
+    w.engine().kill();
+    w.engine().forget_networks();
+    w.engine().start_dockerd();
+    let told = eventually("doctor tells of the network", Duration::from_secs(20), || {
+        let told = w.doctor(&[]);
+        told.out.contains("has lost the network").then_some(told)
+    });
+    told.says(&[&format!("lost the network of {app}"), &format!("paas ps restart -a {app}")]);
+
+    w.paas(&["ps", "restart", "-a", &app]).ok();
+
+    assert!(has_network(&w, &app), "{app} has no network");
+    assert!(!w.doctor(&[]).out.contains("has lost the network"));
+    repo.release("two");
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+    let seen = traffic.stop();
+    assert!(seen.failed.is_empty(), "of {} requests failed: {:?}\n{}", seen.answered, seen.failed, w.logs_of_roles());
+}
+
+fn has_network(w: &World, app: &str) -> bool {
+    w.docker(&["network", "ls", "--format", "{{.Name}}"]).ok().out.lines().any(|name| name.ends_with(&format!("-{app}")))
+}
+
 #[test]
 fn paas_starts_without_docker_says_so_and_heals_when_docker_comes() {
     let w = World::start_on(OwnEngine::prepare(&[]));

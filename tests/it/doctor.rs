@@ -10,7 +10,7 @@ use crate::support::{Done, World, eventually, run};
 
 impl World {
     /// As root, with this world's own sshd.
-    fn doctor(&self, more: &[&str]) -> Done {
+    pub fn doctor(&self, more: &[&str]) -> Done {
         let config = self.config.display().to_string();
         let sshd = self.config.with_file_name("ssh").join("sshd_config").display().to_string();
         self.paas(&[&["doctor", "--config", &config, "--sshd-config", &sshd], more].concat())

@@ -1,6 +1,9 @@
 //! An instance has what it needs and nothing more, whatever its image says.
 
-use crate::support::{Repo, World};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Repo, World, run};
 
 #[test]
 fn every_instance_is_confined_by_default() {
@@ -96,6 +99,25 @@ fn a_subnet_that_another_program_has_taken_is_left_to_it() {
     // Another start finds the network that is there.
     w.paas(&["ps", "restart", "-a", &app]).ok();
     w.serves(&app, "one");
+}
+
+#[test]
+fn a_subnet_that_an_interface_of_the_host_has_is_left_to_it() {
+    let w = World::start();
+    let first = w.subnets().replace("/18", "/26");
+    let own = first.replace(".0/26", ".1/26");
+    let name = format!("t{}", std::process::id());
+    let ip = |args: &[&str]| run(Command::new("ip").args(args), b"", Duration::from_secs(10));
+    ip(&["link", "add", &name, "type", "bridge"]).ok();
+    ip(&["address", "add", &own, "dev", &name]).ok();
+    ip(&["link", "set", &name, "up"]).ok();
+
+    let (app, _repo) = w.live("second", "one");
+
+    let gone = ip(&["link", "del", &name]);
+    let network = w.docker(&["network", "inspect", &container_network(&w, &app)]).ok().json();
+    assert_ne!(network[0]["IPAM"]["Config"][0]["Subnet"], first.as_str(), "{network}");
+    gone.ok();
 }
 
 fn container_network(w: &World, app: &str) -> String {

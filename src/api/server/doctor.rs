@@ -13,6 +13,7 @@ use crate::base::clock::UnixMillis;
 use crate::docker::ContainerState;
 use crate::doctor::drift::{Live, Views};
 use crate::doctor::{self, drift, engine, host, look};
+use crate::instances::spec;
 use crate::model::access::Right;
 use crate::model::alert::Kind;
 use crate::model::instance::Wanted;
@@ -49,12 +50,17 @@ impl Server {
         // Routes that are published right now are no drift: both are read close together, the store first.
         let proxies = world.publisher.proxies.versions();
         let containers = world.docker.list_ours().await?;
+        let networks = world.docker.list_our_networks().await?;
         let targets = world.instances.dial.list().await?;
         let rows = world.store.instances().await?;
         let mut views = Views { snapshot, proxies, ..Views::default() };
         for row in rows.iter().filter(|row| row.wanted == Wanted::Live) {
             let name = world.instances.container_name(row);
             let runs = containers.iter().any(|c| c.name == name && c.running);
+            let in_a_network = networks.contains(&spec::network_name(&world.install, &row.app));
+            if runs && !in_a_network && !views.without_network.iter().any(|app| *app == row.app.as_str()) {
+                views.without_network.push(row.app.to_string());
+            }
             let unreachable = runs && row.takes_requests() && !targets.contains(&row.id);
             views.live.push(Live { name: format!("{} {}", row.app, row.label()), runs: Some(runs), unreachable });
         }

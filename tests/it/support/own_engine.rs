@@ -148,6 +148,11 @@ impl OwnEngine {
         self.end("-KILL");
     }
 
+    /// Takes the file of its networks away, of an engine that does not run.
+    pub fn forget_networks(&self) {
+        std::fs::remove_file(self.root().join("network/files/local-kv.db")).expect("the engine had networks");
+    }
+
     /// It answers nothing from now on, but its socket takes connections.
     pub fn freeze(&self) {
         self.signal("-STOP");
