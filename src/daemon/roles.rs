@@ -10,9 +10,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
+use tracing::Level;
+
 use super::kept::{self, Keeper};
 use super::successor::{self, Place};
-use crate::cli::{self, Connection, Role, StackAct};
+use crate::cli::{self, Connection, HostFile, Role, StackAct};
 use crate::config::HostConfig;
 use crate::dialer::{self, DialerRun};
 use crate::handover::fds;
@@ -24,7 +26,7 @@ use crate::proxy::{Dial, DialFailed, DialKind};
 use crate::wire::dialer::{DialClient, DialError};
 
 /// What our own programs start, in words that no user types or that are always the same: git its hook by the name of a link, the supervisor its
-/// helper, an instance its init. For init the whole command line would be built in memory that it never uses again, in every instance.
+/// helper, an instance its init, units their roles. For these the whole command line would be built in memory that is never used again.
 pub fn by_name() -> Option<ExitCode> {
     let mut arguments = std::env::args();
     let name = arguments.next().unwrap_or_default();
@@ -43,7 +45,20 @@ pub fn by_name() -> Option<ExitCode> {
         let failed = takeover::become_successor(&rest()).map(|e| cli::fail(&e.to_string()));
         return Some(failed.unwrap_or(ExitCode::SUCCESS));
     }
-    None
+    role_of_a_unit(&first, &rest()).map(run)
+}
+
+/// `daemon|proxy|dialer --config FILE`, as units and the supervisor start them. In other words they are the command line's.
+fn role_of_a_unit(name: &OsString, options: &[OsString]) -> Option<Role> {
+    let [option, file] = options else { return None };
+    let host = HostFile { config: file.into() };
+    match name.to_str() {
+        _ if option != "--config" => None,
+        Some("daemon") => Some(Role::Daemon { host }),
+        Some("proxy") => Some(Role::Proxy { host }),
+        Some("dialer") => Some(Role::Dialer { host }),
+        _ => None,
+    }
 }
 
 /// `paas up-exec [--user X] [--keep-sys-admin] -- argv`: the supervisor's own words, which no person types.
@@ -94,14 +109,22 @@ fn run_cli(config: &HostConfig, key: KeyId, words: Vec<String>) -> ExitCode {
     cli::run(arguments, connection)
 }
 
-/// One line per event on stderr; `RUST_LOG` changes what is told.
+/// One line per event on stderr; `RUST_LOG` (`debug`, `info,paas::proxy=debug`) changes what is told.
 fn start_logging() {
-    use tracing_subscriber::filter::{EnvFilter, filter_fn};
+    use tracing_subscriber::filter::{Targets, filter_fn};
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,bollard=warn,sqlx=warn"));
+    let usual = || Targets::new().with_default(Level::INFO).with_targets([("bollard", Level::WARN), ("sqlx", Level::WARN)]);
+    let asked = std::env::var("RUST_LOG").ok();
+    let filter = asked.as_deref().map(str::parse::<Targets>);
+    if let Some(Err(e)) = &filter {
+        cli::say(&format!(
+            "warning: RUST_LOG is not understood ({e}) and left aside; it may be `debug`, or `info,paas::proxy=debug`"
+        ));
+    }
+    let filter = filter.and_then(Result::ok).unwrap_or_else(usual);
     // bollard tells whole requests at debug, the environment of instances with them: it stays at info whatever RUST_LOG asks for.
-    let no_secrets = filter_fn(|event| !event.target().starts_with("bollard") || *event.level() <= tracing::Level::INFO);
+    let no_secrets = filter_fn(|event| !event.target().starts_with("bollard") || *event.level() <= Level::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
     let all = tracing_subscriber::registry().with(filter).with(no_secrets);
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
