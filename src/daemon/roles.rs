@@ -83,7 +83,7 @@ pub fn run(role: Role) -> ExitCode {
     }
     if let Role::Doctor { host, sshd_config, json } = role {
         let ask = super::doctor::Ask { config: &host.config, json, sshd_config: sshd_config.as_deref() };
-        return super::doctor::run(&ask).unwrap_or_else(|e| cli::fail(&format!("{e:#}")));
+        return super::doctor::run(&ask).unwrap_or_else(|e| cli::fail(&whole(&e)));
     }
     start_logging();
     let ended = match role {
@@ -98,7 +98,7 @@ pub fn run(role: Role) -> ExitCode {
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => cli::fail(&format!("{e:#}")),
+        Err(e) => cli::fail(&whole(&e)),
     }
 }
 
@@ -131,6 +131,15 @@ fn start_logging() {
     if under_systemd { all.with(lines.without_time()).init() } else { all.with(lines).init() }
 }
 
+/// An error with its causes, each said once: many of ours say their own cause already.
+fn whole(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told {
+        told if told.is_empty() => cause,
+        told if told.ends_with(&cause) => told,
+        told => format!("{told}: {cause}"),
+    })
+}
+
 /// A core file would hold what passes through this process: settings, requests, keys. Inherited by git and whatever else it starts.
 fn no_core_files() {
     use nix::sys::resource::{Resource, setrlimit};
@@ -146,7 +155,7 @@ fn run_proxy(config: &Path) -> anyhow::Result<()> {
     // Who waits for this process is told why it can not begin.
     let run = serve_as_proxy(config, inherited, before.as_ref());
     if let (Some(before), Err(why)) = (&before, &run) {
-        before.failed(&format!("{why:#}"));
+        before.failed(&whole(why));
     }
     run
 }
@@ -189,7 +198,7 @@ fn serve_as_proxy(config: &Path, inherited: Vec<(String, OwnedFd)>, before: Opti
         ready: Box::new(move || {
             successor::ready(before.as_ref(), &keeper)?;
             // It serves without; only an upgrade has to be a restart then.
-            place.offer().unwrap_or_else(|why| tracing::error!("nobody can ask for a successor: {why:#}"));
+            place.offer().unwrap_or_else(|why| tracing::error!("nobody can ask for a successor: {}", whole(&why)));
             Ok(())
         }),
         in_step,
@@ -287,5 +296,18 @@ fn stack(act: StackAct) -> anyhow::Result<()> {
     match act {
         StackAct::Make { .. } => runtime.block_on(super::stack::make(config)),
         StackAct::List { .. } => runtime.block_on(super::stack::list(config)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_of_an_error_is_said_once() {
+        let missing = HostConfig::load(Path::new("/nowhere/paas.toml")).map_err(anyhow::Error::from).expect_err("no file");
+        let said = whole(&missing.context("starting"));
+        assert_eq!(said, "starting: reading host config `/nowhere/paas.toml`: No such file or directory (os error 2)");
+        assert_eq!(whole(&anyhow::anyhow!("inner").context("outer")), "outer: inner");
     }
 }
