@@ -51,10 +51,14 @@ pub struct ContainerSpec {
 const CAPABILITIES: &[&str] =
     &["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT"];
 
+/// An app that answers readers which take nothing fills the kernel's memory for TCP, which is one for the whole host: without a bound its
+/// sockets take megabytes each, whatever the proxy lets in. What is on its way does not count, so this slows nobody.
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 impl ContainerSpec {
     /// The engine's form. Always: all capabilities but ours dropped, no-new-privileges, the engine's default seccomp profile (by not naming
     /// one), restart policy `no` (paas alone restarts), log driver `none` (output goes through init; a blocked log driver freezes apps),
-    /// no healthcheck of the image's, no published port, no init of Docker's.
+    /// no healthcheck of the image's, no published port, no init of Docker's, and a bound on what its sockets queue unsent.
     pub(super) fn into_body(self, install: &str) -> m::ContainerCreateBody {
         let host = self.host_config();
         let mut labels: HashMap<String, String> = self.labels.into_iter().collect();
@@ -99,6 +103,7 @@ impl ContainerSpec {
             cap_add: Some(CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()),
             security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
             readonly_rootfs: Some(self.read_only_root),
+            sysctls: Some(HashMap::from([("net.ipv4.tcp_notsent_lowat".to_owned(), UNSENT_BYTES.to_string())])),
             tmpfs,
             init: Some(false),
             privileged: Some(false),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,7 +20,9 @@ use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use super::h2::stream::{Incoming, Outgoing};
-use super::limits::{ANSWER_USUAL_BYTES, LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME};
+use super::limits::{
+    ANSWER_USUAL_BYTES, LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME, UNSENT_TO_INSTANCE_BYTES,
+};
 use super::spare;
 use super::tls::{Secure, TlsIo};
 
@@ -194,12 +197,14 @@ async fn in_time<T>(limit: Duration, mut poll: impl FnMut(&mut Context<'_>) -> P
     }
 }
 
-/// Requests and answers are small, so they are not held back (TCP_NODELAY), and a peer that vanished is noticed (keep-alive).
-pub fn tune(stream: &impl AsFd) {
-    // Both only make things better; a socket that refuses them still works.
+/// Requests and answers are small, so they are not held back (TCP_NODELAY), a peer that vanished is noticed (keep-alive), and for one that takes
+/// nothing the kernel queues no more than `unsent`: a thousand of them would fill its memory for TCP, and then it drops segments of everybody.
+pub fn tune(stream: &impl AsFd, unsent: u32) {
+    // All only make things better; a socket that refuses them still works.
     let _ = setsockopt(stream, sockopt::TcpNoDelay, &true);
     let _ = setsockopt(stream, sockopt::KeepAlive, &true);
     let _ = setsockopt(stream, sockopt::TcpKeepIdle, &60);
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(unsent);
 }
 
 fn halves(read: ReadHalf, write: WriteHalf) -> (Reader, Writer) {
@@ -279,7 +284,7 @@ pub struct Upstream {
 impl Upstream {
     pub fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        tune(&stream);
+        tune(&stream, UNSENT_TO_INSTANCE_BYTES);
         let (reader, writer) = split(TcpStream::from_std(stream)?);
         Ok(Self { reader, writer })
     }

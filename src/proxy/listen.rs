@@ -17,7 +17,7 @@ use super::Stop;
 use super::conn::{Client, Ends, tune};
 use super::dial::DialMaker;
 use super::doors::{Full, Ticket};
-use super::limits::{CLOSE_TIME, SHUTDOWN_TIME};
+use super::limits::{CLOSE_TIME, SHUTDOWN_TIME, UNSENT_BYTES};
 use super::pool::Pool;
 use super::serve;
 use super::tls;
@@ -99,7 +99,7 @@ pub async fn accept(
     for (listener, kind) in listeners {
         listener.set_nonblocking(true)?;
         // What it accepts has these too.
-        tune(&listener);
+        tune(&listener, UNSENT_BYTES);
         let acceptor = Acceptor { listener, kind, places: Arc::clone(&places), over: over.clone(), _ended: ended.clone() };
         let first = places.first().ok_or(io::ErrorKind::InvalidInput)?;
         first.inbox.send(Work::Accept(acceptor)).map_err(|_| io::Error::other("the first worker is gone"))?;

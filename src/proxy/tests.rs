@@ -19,6 +19,7 @@ mod leave;
 mod limits;
 mod metrics;
 mod passthrough;
+mod slow;
 mod strict;
 mod swap;
 mod tls;

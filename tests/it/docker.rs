@@ -48,7 +48,7 @@ async fn a_container_has_our_restrictions_and_nothing_more() {
     let docker = docker("restrictions");
     let id = running(&docker, "restricted", "sleep 1000", |spec| spec.read_only_root = true).await;
     let argv = |line: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), line.to_owned()];
-    let check = "grep -E 'NoNewPrivs|CapBnd|Seccomp:' /proc/self/status; touch /x; touch /tmp/x && echo tmp; echo no >&2; ls /sys/class/net; exit 7";
+    let check = "grep -E 'NoNewPrivs|CapBnd|Seccomp:' /proc/self/status; touch /x; touch /tmp/x && echo tmp; echo no >&2; cat /proc/sys/net/ipv4/tcp_notsent_lowat; ls /sys/class/net; exit 7";
     let mut session = docker.exec(&id, &argv(check), ExecOptions::default()).await.expect("exec");
     let (mut out, mut err) = (String::new(), String::new());
     while let Some(chunk) = session.output.next().await {
@@ -60,6 +60,7 @@ async fn a_container_has_our_restrictions_and_nothing_more() {
     assert!(out.contains("NoNewPrivs:\t1") && out.contains("Seccomp:\t2"), "{out}");
     // CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID NET_BIND_SERVICE SYS_CHROOT SETFCAP
     assert!(out.contains("CapBnd:\t00000000800404fb"), "{out}");
+    assert!(out.contains("\n131072\n"), "a bound on what its sockets queue unsent: {out}");
     assert!(out.contains("tmp\n") && out.trim_end().ends_with("lo"), "only loopback without a network: {out}");
     assert!(err.contains("Read-only file system") && err.ends_with("no\n"), "{err}");
     docker.remove(&id).await.expect("remove");
