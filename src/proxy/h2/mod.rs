@@ -16,6 +16,7 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 mod fields;
@@ -142,8 +143,8 @@ where
         return Closed::CutOff;
     };
     let streams = Rc::new(Streams { running: Cell::new(0), quiet_since: Cell::new(Instant::now()) });
-    let mut stages = worker.shared.stage.subscribe();
-    let mut leaving = pin!(reached(&mut stages, Stage::Leaving));
+    let mut told = pin!(next_stage(worker.shared.stage.subscribe(), Stage::Leaving));
+    let mut closing = false;
     let mut wake = pin!(sleep_until(streams.quiet_since.get() + idle_time));
     // Once it is told to go, the client may finish what it has, and no more.
     let mut goodbye = false;
@@ -169,11 +170,22 @@ where
                 Ok(None) => return Closed::Properly,
                 Ok(Some(Err(_))) | Err(_) => return Closed::CutOff,
             },
-            () = leaving.as_mut(), if !goodbye => {
-                // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
-                connection.graceful_shutdown();
-                goodbye = true;
-                wake.as_mut().reset(Instant::now() + goodbye_time(worker));
+            stages = told.as_mut(), if !closing => {
+                let time = goodbye_time(worker);
+                if !goodbye {
+                    // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
+                    connection.graceful_shutdown();
+                    goodbye = true;
+                    wake.as_mut().reset(Instant::now() + time);
+                }
+                closing = *stages.borrow() >= Stage::Closing;
+                if closing {
+                    // Whoever was told before has less time from here on, and no more than it had.
+                    let at = wake.deadline().min(Instant::now() + time);
+                    wake.as_mut().reset(at);
+                } else {
+                    told.set(next_stage(stages, Stage::Closing));
+                }
             }
             () = wake.as_mut() => match streams.after_ring(goodbye.then(|| goodbye_time(worker)), idle_time) {
                 Ring::CutOff => return Closed::CutOff,
@@ -186,6 +198,12 @@ where
             },
         }
     }
+}
+
+/// Waits as [`reached`], and gives the receiver back for the next stage. Cancel-safe: yes.
+async fn next_stage(mut stages: watch::Receiver<Stage>, stage: Stage) -> watch::Receiver<Stage> {
+    reached(&mut stages, stage).await;
+    stages
 }
 
 fn goodbye_time(worker: &Worker) -> Duration {

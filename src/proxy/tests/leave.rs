@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::world::frames::{ACK, FrameClient, HEADERS, PING, WHOLE, block, frame};
 use super::world::*;
-use crate::proxy::limits::FOLLOWED_TIME;
+use crate::proxy::limits::{FOLLOWED_TIME, H2_GOODBYE_TIME, H2_SHORT_GOODBYE_TIME};
 use crate::wire::proxy::Action;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n";
@@ -154,6 +154,24 @@ fn a_client_of_http_2_that_is_far_away_may_answer_the_goodbye_later_than_a_secon
 
     let told = client.see_until(|seen| seen.closed);
     assert_eq!((told.status.get(&3), told.goaway, told.last), (Some(&200), Some(0), Some(3)), "{told:?}");
+    world.join();
+}
+
+#[test]
+fn a_client_of_http_2_that_does_not_answer_the_goodbye_has_less_time_when_the_process_stops_after_it() {
+    let app = Instance::fixed(&ok("whole"));
+    let mut world = super::h2::world_with(&app);
+    let mut client = FrameClient::connect(&world);
+    client.send(&FrameClient::hello());
+    world.leave(LONG);
+    client.see_until(|seen| !seen.pings.is_empty());
+
+    world.shut_down();
+    let begun = Instant::now();
+    assert!(client.see_until(|seen| seen.closed).closed);
+    let took = begun.elapsed();
+    assert!(took < (H2_SHORT_GOODBYE_TIME + H2_GOODBYE_TIME) / 2, "as if nobody waited for the next process: {took:?}");
+    assert!(took > H2_SHORT_GOODBYE_TIME / 2, "it had no time: {took:?}");
     world.join();
 }
 
