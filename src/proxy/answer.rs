@@ -47,7 +47,7 @@ impl Answer<'_> {
     pub async fn relay(&self, from: &mut Reader, to: &mut Writer) -> Result<Ended, ProxyError> {
         let response = self.final_head(from, to).await?;
         if response.status == 101 {
-            return self.switch(&response, to).await;
+            return self.switch(&response, from, to).await;
         }
         let length = response.body(self.request.is_head());
         // An answer before the end of the upload: what is left of the upload can't be told from a next request by a client that stops it.
@@ -84,7 +84,7 @@ impl Answer<'_> {
                 if interim > INTERIM_ANSWERS {
                     return Err(ProxyError::BadAnswer("too many interim answers"));
                 }
-                self.pass_interim(&response, to).await?;
+                self.pass_interim(&response, from, to).await?;
                 scan = HeadScan::default();
             }
             match from.fill().await {
@@ -109,13 +109,13 @@ impl Answer<'_> {
         pending().await
     }
 
-    async fn pass_interim(&self, response: &Response, to: &mut Writer) -> Result<(), ProxyError> {
+    async fn pass_interim(&self, response: &Response, from: &mut Reader, to: &mut Writer) -> Result<(), ProxyError> {
         // A 100 that nobody waits for, and any to HTTP/1.0, would only confuse (RFC 9110 §15.2).
         if !self.request.http11 || (response.status == 100 && !self.request.expects_continue) {
             return Ok(());
         }
         headers::write_interim(&mut to.out, response);
-        self.write(to).await
+        self.write(from, to).await
     }
 
     async fn body(&self, length: Length, framing: Framing, from: &mut Reader, to: &mut Writer) -> Result<(), ProxyError> {
@@ -124,7 +124,7 @@ impl Answer<'_> {
         loop {
             let moved = body.transfer(&mut from.buf, &mut to.out, framing).map_err(ProxyError::AnswerBroke)?;
             self.record.bytes_out.set(self.record.bytes_out.get() + moved);
-            self.write(to).await?;
+            self.write(from, to).await?;
             if body.is_done() {
                 return Ok(());
             }
@@ -144,7 +144,7 @@ impl Answer<'_> {
     }
 
     /// Only what the client asked for, and only one protocol (RFC 9110 §7.8); from here on bytes go through unread.
-    async fn switch(&self, response: &Response, to: &mut Writer) -> Result<Ended, ProxyError> {
+    async fn switch(&self, response: &Response, from: &mut Reader, to: &mut Writer) -> Result<Ended, ProxyError> {
         let Some(wanted) = &self.request.upgrade else {
             return Err(ProxyError::BadAnswer("101 that nobody asked for"));
         };
@@ -155,18 +155,27 @@ impl Answer<'_> {
         self.record.answered(101);
         self.claim.mark_stream();
         headers::write_switch(&mut to.out, response, wanted.as_bytes());
-        self.write(to).await?;
+        self.write(from, to).await?;
         Ok(Ended::Switched)
     }
 
-    async fn write(&self, to: &mut Writer) -> Result<(), ProxyError> {
+    /// A client that takes its time holds what it has not taken, and no empty room beside it.
+    async fn write(&self, from: &mut Reader, to: &mut Writer) -> Result<(), ProxyError> {
         if to.out.is_empty() {
             return Ok(());
         }
-        to.flush().await.map_err(|e| match e.kind() {
+        let mut slow = false;
+        let flushed = to.flush_or(|| {
+            from.slim();
+            slow = true;
+        });
+        flushed.await.map_err(|e| match e.kind() {
             ErrorKind::TimedOut => ProxyError::ReaderSlow,
             _ => ProxyError::ClientGone,
         })?;
+        if slow {
+            to.slim();
+        }
         self.flow.progress.set(self.flow.progress.get() + 1);
         Ok(())
     }

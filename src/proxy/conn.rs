@@ -21,7 +21,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::h2::stream::{Incoming, Outgoing};
 use super::limits::{
-    ANSWER_USUAL_BYTES, LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, STALL_TIME, UNSENT_TO_INSTANCE_BYTES,
+    ANSWER_USUAL_BYTES, LINGER_QUIET_TIME, LINGER_TIME, MOST_READ_BYTES, READ_BYTES, SLIM_AFTER, STALL_TIME,
+    UNSENT_TO_INSTANCE_BYTES,
 };
 use super::spare;
 use super::tls::{Secure, TlsIo};
@@ -136,15 +137,20 @@ impl Writer {
 
     /// Writes all of `out`; an error if the peer takes nothing for `stall`. Cancel-safe: yes, what was not written stays in `out`.
     pub async fn flush(&mut self) -> io::Result<()> {
+        self.flush_or(|| {}).await
+    }
+
+    /// As [`Writer::flush`]; `slow` is called when the peer has taken nothing for a moment.
+    pub async fn flush_or(&mut self, mut slow: impl FnMut()) -> io::Result<()> {
         while !self.out.is_empty() {
-            let n = in_time(self.stall, |cx| self.poll_write(cx)).await?;
+            let n = in_time(self.stall, |cx| self.poll_write(cx), &mut slow).await?;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.written += n as u64;
         }
         if let WriteHalf::Tls(io) = &mut self.half {
-            in_time(STALL_TIME, |cx| io.poll_flush(cx)).await?;
+            in_time(STALL_TIME, |cx| io.poll_flush(cx), &mut slow).await?;
         }
         Ok(())
     }
@@ -189,11 +195,26 @@ impl Writer {
     }
 }
 
-/// [`timeout`] for what mostly need not wait: then there is no clock and no timer, nor room for one. Cancel-safe: as `poll` is.
-async fn in_time<T>(limit: Duration, mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+/// [`timeout`] for what mostly need not wait: then there is no clock and no timer, nor room for one. `slow` is called when it waits for long.
+/// Cancel-safe: as `poll` is.
+async fn in_time<T>(
+    limit: Duration,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    slow: &mut impl FnMut(),
+) -> io::Result<T> {
     match poll_fn(|cx| Poll::Ready(poll(cx))).await {
         Poll::Ready(done) => done,
-        Poll::Pending => Box::pin(timeout(limit, poll_fn(poll))).await.map_err(|_| io::ErrorKind::TimedOut)?,
+        Poll::Pending => {
+            let soon = limit.min(SLIM_AFTER);
+            let waited = Box::pin(async {
+                if let Ok(done) = timeout(soon, poll_fn(&mut poll)).await {
+                    return Ok(done);
+                }
+                slow();
+                timeout(limit - soon, poll_fn(&mut poll)).await
+            });
+            waited.await.map_err(|_| io::ErrorKind::TimedOut)?
+        }
     }
 }
 

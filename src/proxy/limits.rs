@@ -103,6 +103,8 @@ pub const H2_SHORT_GOODBYE_TIME: Duration = Duration::from_secs(1);
 pub const READ_AHEAD_BYTES: usize = 16 * 1024;
 /// Room for one read.
 pub const READ_BYTES: usize = 16 * 1024;
+/// Who waits this long for a peer holds no empty buffer any more. A peer that is merely far away brings or takes something meanwhile.
+pub const SLIM_AFTER: Duration = Duration::from_millis(50);
 /// Empty buffers of that size that a worker keeps at hand.
 pub const SPARE_BUFFERS: usize = 32;
 /// A head up to this length is copied out of the buffer that it was read into, which is free at once.

@@ -10,7 +10,7 @@ use super::access::Record;
 use super::conn::{Reader, Writer};
 use super::error::ProxyError;
 use super::h1::body::{Decoder, Framing};
-use super::limits::{HALF_CLOSED_TIME, READ_AHEAD_BYTES};
+use super::limits::{HALF_CLOSED_TIME, READ_AHEAD_BYTES, SLIM_AFTER};
 use super::pace::{Pace, TooSlow};
 use crate::wire::limits::Limits;
 
@@ -87,24 +87,31 @@ async fn send(
             to.slim();
             return Ok(());
         }
-        wait_for_more(from, flow, record).await?;
+        wait_for_more(from, to, flow, record).await?;
     }
 }
 
 /// Reads once, within the time that the client has. The rate holds only until the instance answers: what flows both ways after that, or waits for
-/// a 100, comes when there is something to say.
-async fn wait_for_more(from: &mut Reader, flow: &Flow, record: &Record) -> Result<(), Option<ProxyError>> {
+/// a 100, comes when there is something to say. Nothing waits in `to`: it keeps no room for long.
+async fn wait_for_more(from: &mut Reader, to: &mut Writer, flow: &Flow, record: &Record) -> Result<(), Option<ProxyError>> {
     let begun = Instant::now();
+    let mut slim = false;
     loop {
         let mut pace = flow.pace.get();
         let paced = record.status.get() == 0 && (record.bytes_in.get() > 0 || !flow.expects_continue);
         let limit = flow.stall.saturating_sub(begun.elapsed());
         let limit = pace.left().filter(|_| paced).map_or(limit, |left| left.min(limit));
+        let limit = if slim { limit } else { limit.min(SLIM_AFTER) };
         let waited = Instant::now();
         let filled = timeout(limit, from.fill()).await;
         let came = match &filled {
             Err(_) if begun.elapsed() >= flow.stall => return Err(Some(ProxyError::ClientSlow)),
-            Err(_) => 0,
+            Err(_) => {
+                from.slim();
+                to.slim();
+                slim = true;
+                0
+            }
             Ok(Err(_) | Ok(0)) => return Err(Some(ProxyError::ClientGone)),
             Ok(Ok(n)) => *n,
         };
@@ -114,6 +121,9 @@ async fn wait_for_more(from: &mut Reader, flow: &Flow, record: &Record) -> Resul
             flow.pace.set(pace);
         }
         if came > 0 {
+            if slim {
+                to.prepare();
+            }
             return Ok(());
         }
     }
