@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::Stop;
 use super::conn::{Client, Ends, tune};
@@ -20,6 +20,7 @@ use super::doors::{Full, Ticket};
 use super::limits::{CLOSE_TIME, SHUTDOWN_TIME, UNSENT_BYTES};
 use super::pool::Pool;
 use super::serve;
+use super::target::turns;
 use super::tls;
 use super::worker::{Ids, Shared, Stage, Worker, reached};
 
@@ -169,7 +170,7 @@ async fn finish(seats: Vec<Seat>, shared: &Shared, stop: &mut watch::Receiver<St
         shared.stage.send_replace(Stage::Leaving);
         tokio::select! {
             () = none_open(&seats) => {}
-            () = sleep(grace) => {}
+            () = end_streams(shared, grace) => {}
             _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
         }
     }
@@ -184,6 +185,16 @@ async fn finish(seats: Vec<Seat>, shared: &Shared, stop: &mut watch::Receiver<St
         if seat.thread.join().is_err() {
             tracing::error!("a worker panicked");
         }
+    }
+}
+
+/// Until the end of the grace; the streams of all targets end by turns over its last part, as those of a drain do. Cancel-safe: yes.
+async fn end_streams(shared: &Shared, grace: Duration) {
+    let begun = Instant::now();
+    for (at, what) in turns(grace) {
+        sleep_until(begun + at).await;
+        // The table of this moment: targets come and go meanwhile.
+        shared.table.load().targets.values().for_each(|target| target.raise(what));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::names::InstanceId;
 use crate::wire::metrics::Sums;
 use crate::wire::proxy::{self as wire, DrainBudget, TargetCounts};
 
-/// What must end now at a draining target.
+/// What must end now at a target: one that drains, or one of a process that leaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cut {
     pub requests: bool,
@@ -157,14 +157,19 @@ impl Target {
             tokio::select! {
                 biased;
                 () = self.empty() => break,
-                () = sleep_until(begun.at + at) => self.cut.send_modify(|cut| {
-                    *cut = Cut { requests: cut.requests || what.requests, streams: cut.streams.max(what.streams) };
-                }),
+                () = sleep_until(begun.at + at) => self.raise(what),
             }
         }
         // Those that were cut say a proper goodbye; one that can't is not waited for longer than that takes.
         let _ = timeout(CLOSE_TIME * 2, self.empty()).await;
         self.tally.cut.load(Relaxed) - begun.cut_before
+    }
+
+    /// Ends what must end now, beside what had to before.
+    pub fn raise(&self, what: Cut) {
+        self.cut.send_modify(|cut| {
+            *cut = Cut { requests: cut.requests || what.requests, streams: cut.streams.max(what.streams) };
+        });
     }
 
     async fn empty(&self) {
@@ -229,13 +234,16 @@ impl Target {
 
 /// What ends when, counted from the beginning of a drain, in order.
 fn ends(budget: DrainBudget) -> Vec<(Duration, Cut)> {
-    let streams = Duration::from_millis(budget.streams_ms);
-    let step = (streams / 10).min(GOODBYE_SPREAD) / u32::from(TURNS);
-    let turn = |n| (streams - step * u32::from(TURNS - n), Cut { requests: false, streams: n });
     let requests = (Duration::from_millis(budget.requests_ms), Cut { requests: true, streams: 0 });
-    let mut ends: Vec<_> = (1..=TURNS).map(turn).chain([requests]).collect();
+    let mut ends: Vec<_> = turns(Duration::from_millis(budget.streams_ms)).chain([requests]).collect();
     ends.sort_by_key(|(at, _)| *at);
     ends
+}
+
+/// When the streams end that have `time`, in order.
+pub fn turns(time: Duration) -> impl Iterator<Item = (Duration, Cut)> {
+    let step = (time / 10).min(GOODBYE_SPREAD) / u32::from(TURNS);
+    (1..=TURNS).map(move |n| (time - step * u32::from(TURNS - n), Cut { requests: false, streams: n }))
 }
 
 /// A place among those that wait for a restart. Counts out when dropped.

@@ -270,7 +270,8 @@ fn streams_of_the_old_proxy_end_properly_at_the_end_of_its_grace() {
     let begun = Instant::now();
     assert_eq!(socket.receive().expect("a close frame"), Message::Closed(1001));
     let took = begun.elapsed();
-    assert!((1.5..20.0).contains(&took.as_secs_f32()), "{took:?}");
+    // Before the 8 s more that the end of the process would leave it.
+    assert!((1.5..8.0).contains(&took.as_secs_f32()), "{took:?}");
     eventually("the old proxy has ended", Duration::from_secs(20), || older(&w).is_empty().then_some(()));
     w.serves(&app, "one");
 }

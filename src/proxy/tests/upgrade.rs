@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use super::world::*;
 use crate::proxy::limits::HALF_TUNNEL_TIME;
@@ -79,6 +80,32 @@ fn a_drained_tunnel_lives_for_its_budget_and_ends_with_a_close_frame_at_a_bounda
     };
     assert_eq!(forced, 1);
     assert_eq!(world.daemon.wait_counts(1, |c| c.in_flight == 0).cut, 1);
+}
+
+#[test]
+fn tunnels_of_a_process_that_leaves_end_one_after_another_over_the_last_tenth_of_its_grace() {
+    let mut world = world_with(echo_server());
+    let clients: Vec<Client> = (0..40)
+        .map(|_| {
+            let mut client = world.client();
+            client.send(ASK);
+            assert_eq!(client.answer().status, 101);
+            client
+        })
+        .collect();
+    let grace = Duration::from_secs(6);
+    let begun = Instant::now();
+    world.leave(grace);
+    let ends = clients.into_iter().map(|mut client| std::thread::spawn(move || (client.rest(), begun.elapsed())));
+    let ends: Vec<_> = ends.collect::<Vec<_>>().into_iter().map(|end| end.join().expect("no panic")).collect();
+
+    assert!(ends.iter().all(|(rest, _)| rest == &[0x88, 0x02, 0x03, 0xe9]), "{ends:?}");
+    let (first, last) = (ends.iter().map(|(_, at)| *at).min(), ends.iter().map(|(_, at)| *at).max());
+    let (first, last) = (first.expect("one"), last.expect("one"));
+    assert!(first >= grace * 9 / 10, "{first:?}");
+    assert!(last < grace + Duration::from_secs(3), "{last:?}");
+    assert!(last - first > grace / 25, "all at once: from {first:?} to {last:?}");
+    world.join();
 }
 
 #[test]
