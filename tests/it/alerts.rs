@@ -146,6 +146,9 @@ fn an_app_that_runs_out_of_memory_and_one_that_ends_again_and_again_are_told_of_
     ask("/eat?mb=200");
     let message = receiver.waits_for(&format!("out_of_memory {app}/web raised"), 20);
     assert!(message["text"].as_str().unwrap_or_default().contains("memory"), "{message}");
+    let events = w.events(&app);
+    let killed = events.iter().filter(|what| what.contains("web.1 of v2 was killed because it used more memory than its limit"));
+    assert_eq!(killed.count(), 1, "{events:?}");
     for _ in 0..6 {
         is_back();
         ask("/crash?code=3");

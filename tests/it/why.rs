@@ -84,6 +84,9 @@ fn a_crash_loop_is_named_as_one_in_ps_in_the_log_and_in_why() {
         w.log_texts(&app, 200, &[]).iter().any(|l| l.contains("in a crash loop (3 ends in a row)")),
         "the log does not say it"
     );
+    let events = w.events(&app);
+    let told: Vec<_> = events.iter().filter(|what| what.contains("crash loop")).collect();
+    assert!(told.len() == 1 && told[0].contains("exited with code 9"), "one per loop: {events:?}");
     w.serves(&app, "one");
 }
 

@@ -51,6 +51,27 @@ impl World {
         self.list(&["deploys", "list", "-a", app, "--json"])
     }
 
+    /// The first column of what the store says to a question.
+    #[track_caller]
+    pub fn stored(&self, question: &'static str) -> Vec<String> {
+        let file = self.state_dir().join("paas.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+        runtime.block_on(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).read_only(true);
+            let pool = sqlx::SqlitePool::connect_with(options).await.expect("the database can be opened");
+            let rows = sqlx::query_scalar(question).fetch_all(&pool).await.expect("the database can be read");
+            pool.close().await;
+            rows
+        })
+    }
+
+    /// What the store keeps of the story of an app, oldest first.
+    #[track_caller]
+    pub fn events(&self, app: &str) -> Vec<String> {
+        let told = self.stored("select app || ' ' || what from events where app is not null order by id");
+        told.iter().filter_map(|line| line.strip_prefix(&format!("{app} "))).map(str::to_owned).collect()
+    }
+
     /// The newest deploy of an app, in full.
     #[track_caller]
     pub fn last_deploy(&self, app: &str) -> Value {
