@@ -22,27 +22,22 @@ pub enum Verdict {
 pub struct Patience {
     limit: Duration,
     away_since: Option<Instant>,
-    told: Option<bool>,
 }
 
 impl Patience {
     /// `limit`: how long it may be away.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, away_since: None, told: None }
+        Self { limit, away_since: None }
     }
 
-    /// Takes whether it answered at `now`. The first good look clears too: what was raised before a restart may be over.
+    /// Takes whether it answered at `now`. Says the same at every look, as one alone may meet a full disk: what is known is told once anyway.
     pub fn look(&mut self, answers: bool, now: Instant) -> Verdict {
         if answers {
             self.away_since = None;
-            return if self.told.replace(false) == Some(false) { Verdict::Keep } else { Verdict::Clear };
+            return Verdict::Clear;
         }
         let since = *self.away_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < self.limit || self.told == Some(true) {
-            return Verdict::Keep;
-        }
-        self.told = Some(true);
-        Verdict::Raise
+        if now.saturating_duration_since(since) < self.limit { Verdict::Keep } else { Verdict::Raise }
     }
 }
 
