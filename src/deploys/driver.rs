@@ -143,6 +143,21 @@ impl World {
         }
     }
 
+    /// Does a write without which something would stay half done: it waits for room as often as it finds none. Cancel-safe: as `write` is.
+    pub(super) async fn with_room<F>(&self, write: impl Fn() -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
+        let stopping = self.crew.stopping();
+        loop {
+            self.wait_for_room().await;
+            match write().await {
+                Err(StoreError::NoRoom) if !*stopping.borrow() => {}
+                done => return done,
+            }
+        }
+    }
+
     async fn go_on(&self, deploy: &Deploy, next: Next) {
         match next {
             Next::Move(to) => {

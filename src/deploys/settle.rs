@@ -120,7 +120,7 @@ impl World {
         let made: Vec<InstanceId> =
             rows.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).map(|i| i.id).collect();
         let paused: Vec<InstanceId> = rows.iter().filter(|i| i.wanted == Wanted::Paused).map(|i| i.id).collect();
-        if let Err(e) = self.store.instances_want(&made, Wanted::Gone).await {
+        if let Err(e) = self.with_room(|| self.store.instances_want(&made, Wanted::Gone)).await {
             tracing::error!(app = %app.name, deploy = %deploy.id, "undoing the deploy: {e}");
             return false;
         }
@@ -129,7 +129,7 @@ impl World {
         if !paused.is_empty() {
             // With stop-start the new ones must be gone before the old ones run again.
             retire::wait_gone(self, &made).await;
-            if let Err(e) = self.store.instances_want(&paused, Wanted::Live).await {
+            if let Err(e) = self.with_room(|| self.store.instances_want(&paused, Wanted::Live)).await {
                 tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
                 return false;
             }
@@ -138,9 +138,11 @@ impl World {
             self.wait_until_healthy(app).await;
         }
         if app.held_by == Some(deploy.id) {
-            if let Err(e) = self.store.app_hold(app.id, None).await {
+            if let Err(e) = self.with_room(|| self.store.app_hold(app.id, None)).await {
                 tracing::error!(app = %app.name, "ending the hold: {e}");
+                return false;
             }
+            // One that fails is done again by `watch`.
             if let Err(e) = self.publisher.publish().await {
                 tracing::error!(app = %app.name, "publishing after a failed deploy: {e}");
             }

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::alerts::Receiver;
-use crate::support::{OwnEngine, Repo, SCRATCH, SmallDisk, Tarball, Traffic, World, eventually, free, run};
+use crate::support::{Client, OwnEngine, Repo, SCRATCH, SmallDisk, Tarball, Traffic, World, eventually, free, run};
 
 const MIB: u64 = 1 << 20;
 /// What the promise allows from room to work.
@@ -31,16 +31,7 @@ fn world_on_a_small_disk(more: &str) -> World {
 /// Every page of the database agrees with every other, as SQLite itself sees it.
 #[track_caller]
 fn assert_store_is_intact(w: &World) {
-    let file = w.state_dir().join("paas.db");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-    let said: Vec<String> = runtime.block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).read_only(true);
-        let pool = sqlx::SqlitePool::connect_with(options).await.expect("the database can be opened");
-        let said = sqlx::query_scalar("pragma integrity_check").fetch_all(&pool).await.expect("the database can be checked");
-        pool.close().await;
-        said
-    });
-    assert_eq!(said, ["ok"]);
+    assert_eq!(w.stored("pragma integrity_check"), ["ok"]);
 }
 
 #[test]
@@ -129,6 +120,31 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     assert!(counted.failed.is_empty(), "{:?}", counted.failed);
     receiver.waits_for(&format!("disk_low {} recovered", w.state_dir().display()), 60);
     assert_store_is_intact(&w);
+}
+
+#[test]
+fn a_stop_start_deploy_that_fails_into_a_full_disk_gives_the_place_back_when_there_is_room() {
+    let w = world_on_a_small_disk("");
+    let (app, repo) = (w.app("alone"), Repo::testapp("one"));
+    repo.write("paas.toml", "[deploy]\nstrategy = \"stop-start\"\n").write("mode", "boot_ms=5000\n").commit("slow to come back");
+    w.push(&repo, &app).ok();
+    repo.write("mode", "exit=3\n").release("two");
+    let wanted = || w.stored("select i.wanted from instances i join deploys d on d.app_id = i.app_id where d.state = 'failed'");
+    std::thread::scope(|scope| {
+        let push = scope.spawn(|| w.push(&repo, &app));
+        // The old one is wanted again and boots; the requests are held until it answers, and the end of that has to be written.
+        eventually("the old one is wanted again", Duration::from_secs(60), || (wanted() == ["live"]).then_some(()));
+        w.disk(0).leave(0);
+        std::thread::sleep(Duration::from_secs(8));
+        w.disk(0).empty();
+        push.join().expect("no panic").fails(1);
+    });
+
+    let back = eventually("it serves", RESUME, || {
+        let reply = Client::connect(w.proxy(), &w.host(&app)).and_then(|mut client| client.get("/")).ok()?;
+        (reply.status == 200).then(|| reply.text())
+    });
+    assert_eq!(back, format!("{app} one\n"));
 }
 
 /// Makes every call of the daemon that `inject` names fail (`strace -e inject=…`), until the daemon ends.
