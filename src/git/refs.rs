@@ -13,7 +13,7 @@ use crate::names::{AppName, BranchName, CommitSha, DeployId};
 const MAINTENANCE_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 impl Repos {
-    /// Keeps `commit` for as long as the deploy is known, and makes it and what it is made of durable. Call it before the deploy is stored.
+    /// Keeps `commit` for as long as the deploy is known, and makes it and what it is made of durable. Call it as soon as the deploy has its id.
     /// Pinning twice is fine. Errors: not a commit.
     pub async fn pin(&self, app: &AppName, commit: &CommitSha, deploy: DeployId) -> Result<(), GitError> {
         self.require_commit(app, commit).await?;
@@ -153,7 +153,7 @@ impl Repos {
     }
 
     /// Says whether an id names a commit that is whole here; a tag, a tree or a missing object is [`GitError::NotACommit`].
-    pub(super) async fn require_commit(&self, app: &AppName, commit: &CommitSha) -> Result<(), GitError> {
+    pub async fn require_commit(&self, app: &AppName, commit: &CommitSha) -> Result<(), GitError> {
         let repo = self.path(app);
         let answer = Git::new(&repo, &["cat-file", "-t", commit.as_str()]).answer().await?;
         if answer.code == 0 && answer.stdout.trim_ascii_end() == b"commit" {

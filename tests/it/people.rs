@@ -95,6 +95,32 @@ fn ten_apps_pushed_at_once_build_two_at_a_time_and_each_pusher_sees_the_queue() 
     traffic.stop().nothing_failed();
 }
 
+#[test]
+fn a_push_whose_commit_cannot_be_kept_is_told_one_thing_and_what_is_no_commit_makes_no_deploy() {
+    let w = World::shared("people");
+    let (app, repo) = w.live("unkept", "one");
+    // A file stands where the folder of the pins should be.
+    let pins = w.state_dir().join(format!("apps/{app}/repo.git/refs/paas"));
+    let _ = std::fs::remove_dir_all(&pins);
+    std::fs::write(&pins, "").expect("a file can be written");
+    repo.release("two");
+    let pushed = w.push(&repo, &app);
+    std::fs::remove_file(&pins).expect("it is there");
+    assert!(!was_told_one_thing(&pushed), "it went live, and a power cut could take its commit: {pushed}");
+    pushed.says(&["the commit can't be kept", "was cancelled"]);
+    w.serves(&app, "one");
+    w.push(&repo, &app).ok();
+    w.serves(&app, "two");
+
+    let tagged = w.app("tagged");
+    repo.git(&["tag", "-a", "v1", "-m", "one"]).ok();
+    let refused = w.push_as("laptop", &repo, &tagged, &["v1:refs/heads/main"]).fails(1);
+    refused.says(&["is not a commit", "<tag>^{}:main"]);
+    assert_eq!(w.deploys(&tagged), Vec::<serde_json::Value>::new());
+    w.push_as("laptop", &repo, &tagged, &["v1^{}:refs/heads/main"]).ok();
+    w.serves(&tagged, "two");
+}
+
 /// A push in a process group of its own, so that all of it can be stopped or killed.
 fn push_child(w: &World, repo: &Repo, app: &str) -> Child {
     let mut command = Command::new("git");

@@ -55,9 +55,7 @@ pub async fn follow(State(server): State<Server>, who: Who, Path(id): Path<Strin
 
 pub async fn cancel(State(server): State<Server>, who: Who, Path(id): Path<String>) -> Result<Json<api::Deploy>, Fail> {
     let deploy = server.deploy(&who, &id).await?;
-    let deploy = server.world.store.deploy_ask_cancel(deploy.id, &who.name()).await?;
-    server.world.cancels.cancel(deploy.id);
-    server.world.wakeups.wake(deploy.app_id);
+    let deploy = server.ask_cancel(&deploy, &who).await?;
     Ok(Json(server.show_deploy(&deploy).await?))
 }
 
@@ -125,6 +123,14 @@ impl Server {
     ) -> Result<Deploy, Fail> {
         let (by, by_name) = (who.0.key_id(), who.name());
         Ok(self.world.admit(&store::NewDeploy { app_id: app.id, origin, commit: Some(commit), by, by_name, push }).await?)
+    }
+
+    /// Conflict if it is over.
+    pub async fn ask_cancel(&self, deploy: &Deploy, who: &Who) -> Result<Deploy, Fail> {
+        let deploy = self.world.store.deploy_ask_cancel(deploy.id, &who.name()).await?;
+        self.world.cancels.cancel(deploy.id);
+        self.world.wakeups.wake(deploy.app_id);
+        Ok(deploy)
     }
 
     /// Streams an upload through the strict reader into the builds folder; gives the name of its content.

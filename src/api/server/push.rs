@@ -14,6 +14,7 @@ use crate::api::render;
 use crate::api::types::deploys::DeployEvent;
 use crate::api::types::git::{KEEP_ALIVE, PushEvent, PushRequest};
 use crate::base::crash::{self, Point};
+use crate::git::GitError;
 use crate::git::policy::{self, Decision, RefChange};
 use crate::manifest;
 use crate::model::access::Right;
@@ -110,7 +111,7 @@ impl Push {
 
     async fn carry_out(&self, decision: Decision, deploy_branch: &BranchName) -> Result<(), String> {
         let (repos, name) = (&self.server.world.repos, &self.app.name);
-        let said = |e: crate::git::GitError| e.to_string();
+        let said = |e: GitError| e.to_string();
         match decision {
             Decision::Refuse { why } => Err(why),
             Decision::Store { branch, commit } => {
@@ -138,6 +139,13 @@ impl Push {
 
     async fn admit(&self, branch: BranchName, old: Option<CommitSha>, commit: &CommitSha) -> Result<Deploy, String> {
         let world = &self.server.world;
+        // Before anything is stored: git's own check does not apply to refs that our hook takes.
+        if let Err(e) = world.repos.require_commit(&self.app.name, commit).await {
+            return Err(match e {
+                GitError::NotACommit { .. } => format!("{e}; what a tag is of: git push <remote> <tag>^{{}}:{branch}"),
+                other => other.to_string(),
+            });
+        }
         for warning in world.repos.warnings(&self.app.name, commit).await.unwrap_or_default() {
             self.line(warning).await;
         }
@@ -152,7 +160,12 @@ impl Push {
         let deploy = deploy.map_err(|fail| fail.0.message)?;
         // The branch keeps the commit once the deploy is live; until then this ref does. Git removes nothing that is younger than two weeks,
         // so the moment between admission and pin loses nothing.
-        world.repos.pin(&self.app.name, commit, deploy.id).await.map_err(|e| e.to_string())?;
+        if let Err(e) = world.repos.pin(&self.app.name, commit, deploy.id).await {
+            // A power cut could take the commit: it is not to go live. What becomes of the deploy is told like that of any other.
+            self.line(format!("the commit can't be kept: {e}")).await;
+            // One that is over by now stays as it is.
+            let _ = self.server.ask_cancel(&deploy, &self.who).await;
+        }
         crash::point(Point::CommitPinned);
         // One that was over in no time (or was asked for again) has been unpinned already.
         if world.store.deploy(deploy.id).await.is_ok_and(|now| now.state.is_over()) {
