@@ -174,6 +174,10 @@ impl World {
             // Above all: its network was removed and made again, and the engine remembers the old one's id.
             Err(e) => {
                 tracing::warn!(app = %app.name, instance = %row.id, "{} cannot be started again ({e}); another container takes its place", row.label());
+                self.platform_log(
+                    &app.name,
+                    &format!("{}: its container cannot be started again; another one takes its place", row.label()),
+                );
                 self.make_again(app, row).await
             }
         }

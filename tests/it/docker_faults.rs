@@ -1,8 +1,9 @@
 //! Docker stops, restarts, dies, hangs, comes late, changes; somebody's hand takes our objects away. Each on an engine of the test's own.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Busy, Client, OwnEngine, Repo, Traffic, World, eventually};
+use crate::support::{Busy, Client, OwnEngine, Repo, Traffic, World, eventually, run};
 
 /// Every app must be back so soon after Docker is, on a machine that has its cores for itself.
 pub const BACK: Duration = Duration::from_secs(5);
@@ -202,7 +203,7 @@ fn what_a_hand_does_to_our_objects_is_put_right_and_told() {
     right_again("docker network rm", "taken off the app's network");
     eventually("the network is there with both", BACK, || in_network().then_some(()));
 
-    // Containers that remember the id of a network that is no more cannot be started: others take their place.
+    // It was connected to the new one, and starts there.
     w.docker(&["stop", &before.0]).ok();
     right_again("docker stop after the network was made anew", "stopped from outside");
     repo.release("three");
@@ -255,6 +256,34 @@ fn instances_that_ran_on_while_the_engine_lost_their_network_serve_until_others_
 
 fn has_network(w: &World, app: &str) -> bool {
     w.docker(&["network", "ls", "--format", "{{.Name}}"]).ok().out.lines().any(|name| name.ends_with(&format!("-{app}")))
+}
+
+#[test]
+fn a_container_that_the_engine_cannot_start_is_made_anew_and_that_is_told() {
+    let w = World::start_on(OwnEngine::start(&[]));
+    let (app, _repo) = w.live("unfit", "one");
+    let container =
+        || w.docker(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", "label=paas.app"]).ok().out;
+    let network = w.docker(&["network", "ls", "--format", "{{.Name}}", "--filter", "label=paas.app"]).ok().out.trim().to_owned();
+    let before = container();
+    let (id, name) = before.trim().split_once(' ').expect("one container");
+    let daemon = eventually("the daemon", BACK, || w.pid_of("daemon")).to_string();
+    let signal = |signal: &str| run(Command::new("kill").args([signal, &daemon]), b"", BACK).ok();
+
+    // Stopped, it remembers the id of a network that is no more; another one of the same name does not help it.
+    signal("-STOP");
+    w.docker(&["stop", id]).ok();
+    w.docker(&["network", "rm", &network]).ok();
+    signal("-CONT");
+
+    eventually("it is told", BACK, || {
+        let told = w.log_texts(&app, 1000, &["-p", "platform"]);
+        told.iter().any(|l| l.contains("cannot be started again; another one takes its place")).then_some(())
+    });
+    eventually("it answers", BACK, || says(&w, &app).filter(|t| *t == format!("{app} one\n")));
+    let after = container();
+    assert!(after.trim().ends_with(name) && !after.contains(id), "{before}{after}");
+    assert!(w.docker(&["network", "inspect", &network]).out.contains(name), "it is not in the new network");
 }
 
 #[test]
