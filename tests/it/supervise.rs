@@ -344,3 +344,17 @@ fn up_exec_becomes_another_user_and_names_one_that_does_not_exist() {
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("user `no-such-user-of-paas` does not exist"));
 }
+
+#[test]
+fn a_role_goes_as_late_as_is_permitted_when_memory_runs_out() {
+    let paas = env!("CARGO_BIN_EXE_paas");
+    let score = |and_then: &str| {
+        let script = format!("echo 300 >/proc/self/oom_score_adj; {and_then}");
+        let out = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).output().expect("a shell is there").stdout;
+        String::from_utf8(out).expect("text").trim().parse::<i32>().expect("a number")
+    };
+    let own = "/proc/self/oom_score_adj";
+    assert_eq!(score(&format!("cat {own}")), 300, "the begin");
+    let permitted = score(&format!("echo -900 >{own} || echo 0 >{own}; cat {own}"));
+    assert_eq!(score(&format!("exec {paas} up-exec -- cat {own}")), permitted);
+}

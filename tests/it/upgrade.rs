@@ -1,11 +1,17 @@
 //! The proxy gives its place to a newer one under load: nothing is refused, reset or failed, a new one that does not come up changes nothing,
 //! and whichever process dies in between, the port is served on.
 
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use paas::base::accounts;
+use paas::handover::fds::keep_over_exec;
 use serde_json::Value;
 
 use crate::support::{Client, Done, Door, Kind, Lasting, Message, Socket, Traffic, World, eventually, place_program, run, until};
@@ -274,4 +280,58 @@ fn streams_of_the_old_proxy_end_properly_at_the_end_of_its_grace() {
     assert!((1.5..8.0).contains(&took.as_secs_f32()), "{took:?}");
     eventually("the old proxy has ended", Duration::from_secs(20), || older(&w).is_empty().then_some(()));
     w.serves(&app, "one");
+}
+
+#[test]
+fn who_logs_in_by_ssh_gets_no_upgrade_and_a_proxy_that_took_over_ends_with_its_supervisor() {
+    let w = World::start();
+    let login = accounts::user("paas").expect("users can be read").expect("the tests made it");
+    let old = proxy_pid(&w);
+    let mut asked = w.paas_command();
+    asked.args(["proxy-reload", &old.to_string()]).uid(login.uid).gid(login.gid);
+    run(&mut asked, b"", Duration::from_secs(20)).fails(1).says(&[&format!("user {} may not ask", login.uid)]);
+    assert_eq!((proxy_pid(&w), older(&w)), (old, vec![]));
+
+    let new = upgrade(&w);
+    signal(w.pid_of("up").expect("the supervisor"), "KILL");
+
+    let lives = |pid: u32| crate::support::processes().iter().any(|(other, _)| *other == pid);
+    eventually("it has ended", Duration::from_secs(10), || (!lives(new)).then_some(()));
+}
+
+/// Starts the step between a process and its successor with a supervisor that can not be; gives its end of the line. `command` has the
+/// program and the words before those of the step.
+fn step(mut command: Command, words: &[&str]) -> BufReader<UnixStream> {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let theirs = OwnedFd::from(theirs);
+    keep_over_exec(&theirs).expect("it goes through the exec");
+    command.args(words).env("PAAS_SUCCESSOR_FDS", theirs.as_raw_fd().to_string()).env("PAAS_SUCCESSOR_PARENT", "0");
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    std::thread::spawn(move || child.wait());
+    ours.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    BufReader::new(ours)
+}
+
+fn line(of: &mut BufReader<UnixStream>) -> String {
+    let mut text = String::new();
+    of.read_line(&mut text).expect("a line");
+    text.trim_end().to_owned()
+}
+
+#[test]
+fn a_successor_begins_only_as_the_child_of_who_supervises() {
+    let paas = env!("CARGO_BIN_EXE_paas");
+    let began = Instant::now();
+    // This process does not end: a successor that went on would be nobody's when it does.
+    let mut kept = step(Command::new(paas), &["successor-step", &std::process::id().to_string(), "/bin/true"]);
+    assert_eq!(line(&mut kept), "failed the process between did not end");
+    assert!(began.elapsed() >= Duration::from_secs(5), "after {:?}", began.elapsed());
+
+    // An orphan at once, but not given to the one that supervises.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" successor-step $$ /bin/true &", paas]);
+    let mut orphan = step(shell, &[]);
+    assert!(line(&mut orphan).starts_with("pid "));
+    let failed = line(&mut orphan);
+    assert!(failed.starts_with("failed process ") && failed.ends_with(" is the parent, not who supervises"), "{failed:?}");
 }

@@ -21,8 +21,8 @@ pub(super) const FDS: &str = "PAAS_FDS";
 /// The supervisor's process id.
 pub(super) const PARENT: &str = "PAAS_UP_PID";
 
-/// What the units say too.
-const OOM_SCORE: &str = "-900";
+/// What the units say too; else what a process has that nobody gave a score.
+const OOM_SCORES: [&str; 2] = ["-900", "0"];
 
 /// What to become.
 #[derive(Debug, Clone)]
@@ -79,8 +79,8 @@ fn prepare(ask: &ExecAs) -> io::Result<Command> {
 
 /// Where that is permitted: when memory runs out, apps go before paas does. Builds and instances have scores above zero.
 fn go_last() {
-    // Lowering needs a right that root in a container may not have; paas works without.
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    // Lowering below what it was at first needs a right that root in a container may not have; paas works without.
+    let _ = OOM_SCORES.iter().any(|score| std::fs::write("/proc/self/oom_score_adj", score).is_ok());
 }
 
 /// The user of that name, or an error that names it.

@@ -58,6 +58,8 @@ impl Asks {
 fn listen_to(stream: UnixStream) -> io::Result<UnixStream> {
     let uid = Uid::from_raw(getsockopt(&stream, sockopt::PeerCredentials)?.uid());
     if !uid.is_root() && uid != Uid::effective() {
+        // Before it has said a word, for which this thread would have to wait.
+        let _ = (&stream).write_all(format!("failed user {uid} may not ask\n").as_bytes());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("user {uid} may not ask")));
     }
     stream.set_read_timeout(Some(WORD_LIMIT))?;
@@ -81,9 +83,13 @@ pub fn ask(pid: u32) -> Result<u32, String> {
         }
         stream.set_write_timeout(Some(WORD_LIMIT))?;
         stream.set_read_timeout(Some(READY_LIMIT + WORD_LIMIT * 2))?;
-        stream.write_all(ASK.as_bytes())?;
+        // One that refuses us says so and closes, perhaps before this.
+        let asked = stream.write_all(ASK.as_bytes());
         let mut said = String::new();
         BufReader::new(&stream).read_line(&mut said)?;
+        if said.is_empty() {
+            asked?;
+        }
         Ok(said.trim_end().to_owned())
     };
     let said = asked().map_err(|e| format!("asking process {pid} for a successor: {e}"))?;
