@@ -1,7 +1,12 @@
 //! The answers that are ours. Those of instances that are bad: `strict/answers.rs`.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
 use super::world::*;
 use crate::base::cidr::Cidr;
+use crate::proxy::limits::ANSWER_TIME;
+use crate::wire::limits::Limits;
 use crate::wire::proxy::{Action, FromProxy, Front, Snapshot};
 
 #[test]
@@ -55,4 +60,37 @@ fn what_an_app_says_of_https_itself_is_not_said_twice() {
     let answer = world.ask("GET / HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: https\r\n\r\n");
     assert_eq!(answer.field("strict-transport-security"), Some("max-age=5"));
     assert_eq!(answer.head.to_lowercase().matches("strict-transport-security").count(), 1, "{}", answer.head);
+}
+
+#[test]
+fn an_instance_has_its_time_for_an_answer_from_the_end_of_the_request_on_and_no_longer() {
+    let app = Instance::start(|got, to| {
+        if got.head.starts_with("GET /never") {
+            std::thread::sleep(ANSWER_TIME + Duration::from_secs(5));
+            return false;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        to.write_all(ok("late").as_bytes()).is_ok()
+    });
+    let world = World::with(&[&app]);
+    let limits = Limits { body_rate: 0, ..Limits::default() };
+    world.activate(&Snapshot { front: Front { limits, ..Front::default() }, ..snapshot(2, &[1], &[]) });
+    let mut never = world.client();
+    never.send("GET /never HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    let begun = Instant::now();
+    let bytes = ANSWER_TIME.as_secs() + 1;
+    let mut upload = world.client();
+    let uploading = std::thread::spawn(move || {
+        upload.send(format!("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: {bytes}\r\n\r\n"));
+        for _ in 0..bytes {
+            std::thread::sleep(Duration::from_secs(1));
+            upload.send("x");
+        }
+        upload.answer()
+    });
+
+    assert_eq!(never.answer().status, 504);
+    let after = begun.elapsed();
+    assert!((ANSWER_TIME..ANSWER_TIME + Duration::from_secs(3)).contains(&after), "after {after:?}");
+    assert_eq!(uploading.join().expect("no panic").body, "late", "an upload that lasts longer");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 use crate::names::InstanceId;
-use crate::proxy::limits::DIAL_TIME;
+use crate::proxy::limits::{DIAL_TARGETS, DIAL_TIME, POOL_IDLE_COUNT, POOL_IDLE_TIME, RESTART_PAUSE};
 use crate::wire::proxy::Action;
 
 #[test]
@@ -237,4 +237,103 @@ fn a_connection_that_the_instance_says_it_closes_serves_nobody_else() {
         assert_eq!(client.answer().body, "x");
     }
     assert_eq!(app.requests().iter().map(|r| r.connection).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn what_went_nowhere_on_a_kept_connection_is_sent_by_another_unless_it_has_a_body() {
+    for (request, status) in [
+        ("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n", 200),
+        ("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1\r\n\r\nx", 502),
+    ] {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = std::sync::Mutex::new(ended);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        // The first connection is ended when the test says so, whatever came of the other end.
+        let address = Instance::raw(move |stream, number| {
+            let mut write = stream.try_clone().expect("clone");
+            let mut read = BufReader::new(stream);
+            while read_request(&mut read).is_some() {
+                count.fetch_add(1, Ordering::SeqCst);
+                write.write_all(ok("x").as_bytes()).expect("answer");
+            }
+            if number == 0 {
+                ended.lock().expect("ended").recv_timeout(PATIENCE).expect("told");
+            }
+        });
+        let world = World::start();
+        *world.dials.copies.lock().expect("copies") = Some(Vec::new());
+        world.place(1, address);
+        world.activate(&snapshot(1, &[1], &[]));
+        let mut client = world.client();
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+
+        // It takes no byte more, and does not look it.
+        let first = world.dials.copies.lock().expect("copies").take().expect("a list").remove(0);
+        first.shutdown(std::net::Shutdown::Write).expect("shut down");
+        client.send(request);
+        world.daemon.wait_counts(1, |c| c.served == 1 && c.in_flight == 1);
+        drop(first);
+        end.send(()).expect("it waits");
+
+        assert_eq!(client.answer().status, status, "{request}");
+        assert_eq!(asked.load(Ordering::SeqCst), if status == 200 { 2 } else { 1 }, "{request}");
+        let retried = u64::from(status == 200);
+        world.daemon.wait_counts(1, |c| c.retried == retried && c.served == 1 + retried);
+    }
+}
+
+#[test]
+fn of_many_connections_that_are_free_at_once_few_are_kept() {
+    const MANY: usize = 200;
+    const WORKERS: usize = 2;
+    let (here, open) = (Arc::new(std::sync::Barrier::new(MANY)), Arc::new(AtomicUsize::new(0)));
+    let still = Arc::clone(&open);
+    let address = Instance::raw(move |stream, _| {
+        still.fetch_add(1, Ordering::SeqCst);
+        let mut write = stream.try_clone().expect("clone");
+        let mut read = BufReader::new(stream);
+        if read_request(&mut read).is_some() {
+            here.wait();
+            write.write_all(ok("x").as_bytes()).expect("answer");
+            let _ = read.read(&mut [0; 1]);
+        }
+        still.fetch_sub(1, Ordering::SeqCst);
+    });
+    let world = World::start();
+    world.place(1, address);
+    world.activate(&snapshot(1, &[1], &[]));
+    let mut clients: Vec<Client> = (0..MANY).map(|_| world.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().status, 200);
+    }
+    // Long before idle ones are closed.
+    let begun = Instant::now();
+    while open.load(Ordering::SeqCst) > WORKERS * POOL_IDLE_COUNT {
+        assert!(begun.elapsed() < POOL_IDLE_TIME / 2, "{} are open", open.load(Ordering::SeqCst));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(open.load(Ordering::SeqCst) > POOL_IDLE_COUNT, "none is kept, or all of one worker");
+}
+
+#[test]
+fn a_request_tries_three_targets_and_waits_a_moment_before_it_tries_more() {
+    let world = World::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+    let ids = [1, 2, 3, 4, 5, 6, 7];
+    ids.iter().for_each(|id| world.place(*id, closed));
+    world.activate(&snapshot(1, &ids, &[]));
+    assert_eq!(world.get("/").status, 502);
+    let dials = world.dials.begun.lock().expect("begun").clone();
+    assert!(dials.len() >= 3 * DIAL_TARGETS, "{dials:?}");
+    for (n, pair) in dials.windows(2).enumerate() {
+        let paused = pair[1].1 - pair[0].1;
+        let same_round = (n + 1) % DIAL_TARGETS != 0;
+        assert!(same_round || paused >= RESTART_PAUSE.0, "{paused:?} before dial {}: {dials:?}", n + 2);
+        assert!(!same_round || pair[0].0 != pair[1].0, "the same target twice: {dials:?}");
+    }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -40,11 +40,20 @@ pub fn each_once<'n>(names: impl Iterator<Item = &'n str>) {
 
 type Addresses = Arc<Mutex<HashMap<InstanceId, SocketAddr>>>;
 
+/// What the workers dialed.
+#[derive(Default)]
+pub struct Dials {
+    pub begun: Mutex<Vec<(InstanceId, Instant)>>,
+    /// Copies of the connections, from the moment when a test puts a list here. They keep a connection open.
+    pub copies: Mutex<Option<Vec<TcpStream>>>,
+}
+
 pub struct World {
     pub address: SocketAddr,
     pub tls_address: SocketAddr,
     pub daemon: Daemon,
     pub kept: Arc<Mutex<Vec<Vec<u8>>>>,
+    pub dials: Arc<Dials>,
     addresses: Addresses,
     stop: watch::Sender<Stop>,
     proxy: Option<JoinHandle<std::io::Result<()>>>,
@@ -73,13 +82,14 @@ impl World {
         let tls_address = tls_listener.local_addr().expect("address");
         let (stop, told) = watch::channel(Stop::Serve);
         let (kept, addresses) = (Arc::new(Mutex::new(Vec::new())), Addresses::default());
+        let dials: Arc<Dials> = Arc::default();
         let (ready_tx, ready) = std::sync::mpsc::channel();
         let keep_in = Arc::clone(&kept);
         let proxy = ProxyRun {
             listeners: vec![listener],
             tls_listeners: vec![tls_listener],
             control_socket,
-            dial: dialer(&addresses),
+            dial: dialer(&addresses, &dials),
             restored,
             keep: Box::new(move |bytes| keep_in.lock().expect("kept").push(bytes.to_vec())),
             ready: Box::new(move || ready_tx.send(()).map_err(std::io::Error::other)),
@@ -88,7 +98,7 @@ impl World {
             workers: 2,
         };
         let proxy = std::thread::spawn(move || run(proxy));
-        (Self { address, tls_address, daemon, kept, addresses, stop, proxy: Some(proxy), _dir: dir }, ready)
+        (Self { address, tls_address, daemon, kept, dials, addresses, stop, proxy: Some(proxy), _dir: dir }, ready)
     }
 
     /// A world in which `shop.test` goes to the given instances, as targets i1, i2, …
@@ -157,17 +167,23 @@ impl Drop for World {
     }
 }
 
-fn dialer(addresses: &Addresses) -> DialMaker {
-    let addresses = Arc::clone(addresses);
+fn dialer(addresses: &Addresses, dials: &Arc<Dials>) -> DialMaker {
+    let (addresses, dials) = (Arc::clone(addresses), Arc::clone(dials));
     Arc::new(move || -> Dial {
-        let addresses = Arc::clone(&addresses);
+        let (addresses, dials) = (Arc::clone(&addresses), Arc::clone(&dials));
         Rc::new(move |id| {
+            let dials = Arc::clone(&dials);
+            dials.begun.lock().expect("begun").push((id, Instant::now()));
             let address = addresses.lock().expect("addresses").get(&id).copied();
             Box::pin(async move {
                 let failed = |kind, why: &str| DialFailed { kind, why: why.to_owned() };
                 let address = address.ok_or_else(|| failed(DialKind::Gone, "unknown target"))?;
                 let dialed = tokio::net::TcpStream::connect(address).await;
-                dialed.and_then(|s| s.into_std()).map_err(|e| failed(DialKind::Refused, &e.to_string()))
+                let stream = dialed.and_then(|s| s.into_std()).map_err(|e| failed(DialKind::Refused, &e.to_string()))?;
+                if let Some(copies) = &mut *dials.copies.lock().expect("copies") {
+                    copies.push(stream.try_clone().expect("clone"));
+                }
+                Ok(stream)
             })
         })
     })
