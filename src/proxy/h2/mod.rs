@@ -159,31 +159,22 @@ where
             }
             came = sending(io, || streams.are_running(), connection.accept()) => match came {
                 Ok(Some(Ok((request, respond)))) => {
-                    let Some(mut client) = client_of(request, respond, ends, &secure) else { continue };
-                    let (worker, running) = (Rc::clone(worker), Running::new(&streams, guest));
-                    // In a box of its own: a task of some KiB would be moved more than once on its way.
-                    tokio::task::spawn_local(Box::pin(async move {
-                        serve::stream(&worker, &mut client).await;
-                        drop(running);
-                    }));
+                    let Some(client) = client_of(request, respond, ends, &secure) else { continue };
+                    begin(worker, client, Running::new(&streams, guest));
                 }
                 Ok(None) => return Closed::Properly,
                 Ok(Some(Err(_))) | Err(_) => return Closed::CutOff,
             },
             stages = told.as_mut(), if !closing => {
-                let time = goodbye_time(worker);
-                if !goodbye {
-                    // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
-                    connection.graceful_shutdown();
-                    goodbye = true;
-                    wake.as_mut().reset(Instant::now() + time);
-                }
+                let end = Instant::now() + goodbye_time(worker);
+                // Who was told before has the time of now, and no more than it had.
+                let end = if goodbye { end.min(wake.deadline()) } else { end };
+                // GOAWAY first names no last stream, and after a round trip the true one: no request is lost between the two.
+                connection.graceful_shutdown();
+                goodbye = true;
+                wake.as_mut().reset(end);
                 closing = *stages.borrow() >= Stage::Closing;
-                if closing {
-                    // Whoever was told before has less time from here on, and no more than it had.
-                    let at = wake.deadline().min(Instant::now() + time);
-                    wake.as_mut().reset(at);
-                } else {
+                if !closing {
                     told.set(next_stage(stages, Stage::Closing));
                 }
             }
@@ -198,6 +189,15 @@ where
             },
         }
     }
+}
+
+fn begin(worker: &Rc<Worker>, mut client: Client, running: Running) {
+    let worker = Rc::clone(worker);
+    // In a box of its own: a task of some KiB would be moved more than once on its way.
+    tokio::task::spawn_local(Box::pin(async move {
+        serve::stream(&worker, &mut client).await;
+        drop(running);
+    }));
 }
 
 /// Waits as [`reached`], and gives the receiver back for the next stage. Cancel-safe: yes.
