@@ -30,7 +30,11 @@ impl Place {
     pub fn offer(self) -> anyhow::Result<()> {
         let argv = own_command().context("finding this binary")?;
         let asks = Asks::listen().context("listening for who asks for a successor")?;
-        let serve = move || asks.serve(|| self.give(&argv).inspect_err(|why| tracing::error!("no successor: {why}; serving on")));
+        let serve = move || {
+            asks.serve(|| self.give(&argv).inspect_err(|why| tracing::error!("no successor: {why}; serving on")));
+            // Not before who asked was told: a process that has nothing to finish ends at once.
+            self.stop.send_replace(Stop::Leave { grace: self.grace });
+        };
         std::thread::Builder::new().name("successor".to_owned()).spawn(serve).context("starting the successor thread")?;
         Ok(())
     }
@@ -42,10 +46,11 @@ impl Place {
         let successor = ready?;
         let pid = successor.pid();
         systemd::main_pid(pid.as_raw(), "serving");
-        let gone = successor.go();
-        // One that died in this very moment leaves nobody who accepts: then our supervisor must have its turn soon.
-        self.stop.send_replace(if gone.is_ok() { Stop::Leave { grace: self.grace } } else { Stop::Now });
-        gone.map_err(|e| e.to_string())?;
+        if let Err(error) = successor.go() {
+            // One that died in this very moment leaves nobody who accepts: our supervisor must have its turn soon.
+            self.stop.send_replace(Stop::Now);
+            return Err(error.to_string());
+        }
         tracing::info!(%pid, "the successor accepts; this process finishes what it has");
         Ok(pid)
     }

@@ -263,6 +263,15 @@ fn upgrades_in_quick_succession_and_kills_around_them_refuse_nothing() {
 }
 
 #[test]
+fn who_asked_for_an_upgrade_is_told_what_came_of_it_before_a_proxy_with_nothing_to_finish_ends() {
+    let w = World::start();
+    // It was not told in two of a hundred.
+    for _ in 0..60 {
+        upgrade(&w);
+    }
+}
+
+#[test]
 fn streams_of_the_old_proxy_end_properly_at_the_end_of_its_grace() {
     let w = World::start();
     let config = std::fs::read_to_string(&w.config).expect("the host config");

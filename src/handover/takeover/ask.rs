@@ -27,7 +27,7 @@ impl Asks {
         Ok(Self(UnixListener::bind_addr(&address(std::process::id())?)?))
     }
 
-    /// Does `hand_over` for each that may ask (root and our own user), and tells it what came of it; returns when it worked once.
+    /// Does `hand_over` for each that may ask (root and our own user), and tells it what came of it; returns when it worked once and was told.
     /// Blocks the thread for ever otherwise.
     pub fn serve(self, mut hand_over: impl FnMut() -> Result<Pid, String>) {
         loop {
