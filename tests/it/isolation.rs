@@ -112,7 +112,7 @@ fn a_subnet_that_an_interface_of_the_host_has_is_left_to_it() {
     ip(&["address", "add", &own, "dev", &name]).ok();
     ip(&["link", "set", &name, "up"]).ok();
 
-    let (app, _repo) = w.live("second", "one");
+    let (app, _repo) = w.live("beside", "one");
 
     let gone = ip(&["link", "del", &name]);
     let network = w.docker(&["network", "inspect", &container_network(&w, &app)]).ok().json();
