@@ -176,6 +176,7 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
         looks: Looks::default(),
         counts_before: Mutex::new(BTreeMap::new()),
         counts_turn: tokio::sync::Mutex::default(),
+        sources_turn: tokio::sync::Mutex::default(),
         keys_turn: tokio::sync::Mutex::default(),
         last_serial: AtomicU64::new(first_serial),
         first_serial,

@@ -1,5 +1,7 @@
 //! The door of the machine: a deploy is stored, or refused with the reason.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::crash::{self, Point};
@@ -9,9 +11,38 @@ use crate::deploys::world::World;
 use crate::model::deploy::Deploy;
 use crate::store::{NewDeploy, StoreError};
 
+/// Why an upload is not deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("keeping the upload as `{}`", .path.display())]
+    Keep { path: PathBuf, source: io::Error },
+}
+
 impl World {
     /// Stores a deploy, tells those it supersedes, and wakes the app's driver. Once this returns Ok the deploy will end, whatever crashes.
     pub async fn admit(self: &Arc<Self>, new: &NewDeploy) -> Result<Deploy, StoreError> {
+        let _turn = self.sources_turn.lock().await;
+        self.admit_in_turn(new).await
+    }
+
+    /// The same for an upload that was received as `part` and has this content. It gets the name of its content in the turn in which its deploy
+    /// is admitted: the end of an earlier deploy with the same content removes what no deploy needs.
+    pub async fn admit_upload(self: &Arc<Self>, new: &NewDeploy, sha256: &str, part: &Path) -> Result<Deploy, UploadError> {
+        let _turn = self.sources_turn.lock().await;
+        let path = self.upload_path(sha256);
+        if let Err(source) = tokio::fs::rename(part, &path).await {
+            return Err(UploadError::Keep { path, source });
+        }
+        let admitted = self.admit_in_turn(new).await;
+        if admitted.is_err() {
+            self.drop_unneeded(&path).await;
+        }
+        Ok(admitted?)
+    }
+
+    async fn admit_in_turn(self: &Arc<Self>, new: &NewDeploy) -> Result<Deploy, StoreError> {
         let (deploy, superseded) = self.store.deploy_admit(new).await?;
         crash::point(Point::DeployAdmitted);
         for older in superseded {

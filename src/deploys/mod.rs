@@ -26,3 +26,6 @@ pub mod step;
 pub mod watch;
 pub mod why;
 pub mod world;
+
+#[cfg(test)]
+pub mod tests;

@@ -1,5 +1,6 @@
 //! What deploys leave behind and nobody needs: sources, old rows, images, feeds and packs. Only what our store knows.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::crash::{self, Point};
@@ -13,12 +14,19 @@ const MOST_PACKS: usize = 30;
 impl World {
     /// The cleaned source is needed until the deploy is over.
     pub(super) async fn drop_source(&self, deploy: &Deploy) {
-        let path = self.source_path(deploy);
-        let others = self.store.deploys_active().await.unwrap_or_default();
-        if others.iter().any(|d| self.source_path(d) == path) {
-            return;
+        let _turn = self.sources_turn.lock().await;
+        self.drop_unneeded(&self.source_path(deploy)).await;
+    }
+
+    /// Removes a source unless an active deploy has it. To be called in a turn of the sources.
+    pub(super) async fn drop_unneeded(&self, path: &Path) {
+        match self.store.deploys_active().await {
+            Ok(active) if active.iter().any(|d| self.source_path(d) == path) => return,
+            Ok(_) => {}
+            // The next start removes what nobody needs.
+            Err(e) => return tracing::warn!("reading who needs `{}`: {e}", path.display()),
         }
-        match tokio::fs::remove_file(&path).await {
+        match tokio::fs::remove_file(path).await {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => tracing::warn!("removing `{}`: {e}", path.display()),
             _ => {}
         }

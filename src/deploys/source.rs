@@ -101,11 +101,16 @@ impl World {
     /// Where the source of a deploy lies while it is needed: named by content, so that a crash between upload and admission leaves no riddle.
     pub fn source_path(&self, deploy: &Deploy) -> PathBuf {
         let name = match (&deploy.origin, &deploy.commit) {
-            (Origin::Tarball { sha256 }, _) => sha256.clone(),
+            (Origin::Tarball { sha256 }, _) => return self.upload_path(sha256),
             (_, Some(commit)) => format!("{}-{commit}", deploy.app),
             (_, None) => deploy.id.to_string(),
         };
         self.config.builds_dir().join(format!("{name}.tar"))
+    }
+
+    /// Where the upload with this content lies while a deploy needs it.
+    pub(super) fn upload_path(&self, sha256: &str) -> PathBuf {
+        self.config.builds_dir().join(format!("{sha256}.tar"))
     }
 
     fn read_manifest(&self, source: &std::path::Path) -> Result<Manifest, StepError> {

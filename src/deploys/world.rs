@@ -60,6 +60,8 @@ pub struct World {
     pub counts_before: Mutex<BTreeMap<InstanceId, TargetCounts>>,
     /// One addition to a deploy's counts at a time.
     pub counts_turn: tokio::sync::Mutex<()>,
+    /// An admission, and the removal of a source that no deploy needs, one at a time: else what is admitted in between finds its source gone.
+    pub sources_turn: tokio::sync::Mutex<()>,
     /// One export of the keys at a time, so that the last one written is the newest.
     pub keys_turn: tokio::sync::Mutex<()>,
     /// The last number given by `serial`.

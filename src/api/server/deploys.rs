@@ -1,5 +1,7 @@
 //! `/apps/{app}/deploys` and `/deploys/{deploy}`
 
+use std::path::PathBuf;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -75,8 +77,9 @@ pub async fn create(
     let app = server.app_or_new(&name, &who).await?;
     let deploy = match query.source {
         Some(BodySource::Tarball) => {
-            let sha256 = server.receive(request.into_body()).await?;
-            server.admit(&app, Origin::Tarball { sha256 }, None, &who).await?
+            let (sha256, part) = server.receive(request.into_body()).await?;
+            let new = server.new_deploy(&app, Origin::Tarball { sha256: sha256.clone() }, None, &who);
+            server.world.admit_upload(&new, &sha256, &part).await?
         }
         None => {
             let body = axum::body::to_bytes(request.into_body(), 64 << 10).await.map_err(|e| Fail::invalid(e.to_string()))?;
@@ -108,8 +111,11 @@ impl Server {
     }
 
     pub async fn admit(&self, app: &App, origin: Origin, commit: Option<CommitSha>, who: &Who) -> Result<Deploy, Fail> {
-        let new = store::NewDeploy { app_id: app.id, origin, commit, by: who.0.key_id(), by_name: who.name(), push: None };
-        Ok(self.world.admit(&new).await?)
+        Ok(self.world.admit(&self.new_deploy(app, origin, commit, who)).await?)
+    }
+
+    fn new_deploy(&self, app: &App, origin: Origin, commit: Option<CommitSha>, who: &Who) -> store::NewDeploy {
+        store::NewDeploy { app_id: app.id, origin, commit, by: who.0.key_id(), by_name: who.name(), push: None }
     }
 
     /// Admits a push; asked again for the same `push` it gives the same deploy.
@@ -133,8 +139,8 @@ impl Server {
         Ok(deploy)
     }
 
-    /// Streams an upload through the strict reader into the builds folder; gives the name of its content.
-    async fn receive(&self, body: Body) -> Result<String, Fail> {
+    /// Streams an upload through the strict reader into the builds folder; gives the name of its content, and where it lies.
+    async fn receive(&self, body: Body) -> Result<(String, PathBuf), Fail> {
         let bytes = body.into_data_stream().map_err(std::io::Error::other);
         let reader = tokio_util::io::StreamReader::new(bytes);
         let part = self.world.config.builds_dir().join(format!("upload-{}.tar", self.world.serial()));
@@ -146,9 +152,7 @@ impl Server {
                 None => fail,
             }
         })?;
-        let path = self.world.config.builds_dir().join(format!("{}.tar", received.sha256));
-        tokio::fs::rename(&part, &path).await.map_err(|e| super::fail::internal(&e))?;
-        Ok(received.sha256)
+        Ok((received.sha256, part))
     }
 
     async fn origin(&self, app: &App, new: NewDeploy) -> Result<(Origin, Option<CommitSha>), Fail> {

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::api::error::{ApiError, ErrorCode};
+use crate::deploys::admit::UploadError;
 use crate::docker::DockerError;
 use crate::instances::lifecycle::InstanceError;
 use crate::model::disk::Full;
@@ -64,6 +65,15 @@ impl From<StoreError> for Fail {
             StoreError::Taken { what } => Self::new(ErrorCode::Conflict, format!("{what} is taken")),
             StoreError::NoRoom => Self::new(ErrorCode::Unavailable, e.to_string()).hint(Full::HINT),
             other => internal(&other),
+        }
+    }
+}
+
+impl From<UploadError> for Fail {
+    fn from(e: UploadError) -> Self {
+        match e {
+            UploadError::Store(e) => e.into(),
+            UploadError::Keep { .. } => internal(&e),
         }
     }
 }

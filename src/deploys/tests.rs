@@ -1,0 +1,121 @@
+//! What needs a whole world: on a store and folders of its own, with no engine, no proxy and no dialer.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use super::feed::Feeds;
+use super::looks::Looks;
+use super::slots::BuildSlots;
+use super::world::{Cancels, Latch, Wakeups, World};
+use crate::alerts::{About, Alerts};
+use crate::builds::Builder;
+use crate::config::HostConfig;
+use crate::disk::Disk;
+use crate::docker::Docker;
+use crate::git::Repos;
+use crate::instances::lifecycle::Instances;
+use crate::instances::link::Links;
+use crate::instances::vitals::Vitals;
+use crate::logs::LogStore;
+use crate::model::app::App;
+use crate::model::deploy::Origin;
+use crate::names::AppName;
+use crate::routes::access_log::AccessLog;
+use crate::routes::proxies::Proxies;
+use crate::routes::publisher::Publisher;
+use crate::store::{NewDeploy, Sealer, Store};
+use crate::wire::dialer::DialClient;
+use crate::workers::Crew;
+
+/// Drivers wait in it, as nothing has been recovered.
+pub struct Fixture {
+    pub dir: tempfile::TempDir,
+    pub world: Arc<World>,
+    pub app: App,
+}
+
+pub async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut config = HostConfig::default_at(&dir.path().join("paas.toml"));
+    config.state_dir = dir.path().join("state");
+    config.run_dir = dir.path().join("run");
+    config.docker.socket = dir.path().join("no-docker.sock");
+    std::fs::create_dir_all(config.builds_dir()).expect("mkdir");
+    let store = Store::open(&config.db(), Sealer::new(&[7; 32])).await.expect("open");
+    let world = world(Arc::new(config), store.clone());
+    let app = store.app_create(&AppName::parse("shop").expect("valid"), "root", 100).await.expect("app");
+    Fixture { dir, world, app }
+}
+
+fn world(config: Arc<HostConfig>, store: Store) -> Arc<World> {
+    let install = "u".to_owned();
+    let docker = Docker::new(&config.docker.socket, &install);
+    let logs = LogStore::open(config.logs_dir(), &config.logs);
+    let about = About { host: "box".to_owned(), install: install.clone() };
+    let instances = Arc::new(Instances {
+        config: Arc::clone(&config),
+        store: store.clone(),
+        docker: docker.clone(),
+        links: Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs),
+        dial: DialClient::new(config.dialer_socket()),
+        install: install.clone(),
+        bin: config.state_dir.join("bin"),
+        registered: Mutex::default(),
+        leftovers: Mutex::default(),
+        vitals: Vitals::default(),
+    });
+    Arc::new(World {
+        install: install.clone(),
+        store: store.clone(),
+        docker: docker.clone(),
+        disk: Disk::new(Arc::clone(&config), docker.clone(), store.clone()),
+        builder: Builder::new(docker, Arc::clone(&config), install),
+        instances,
+        alerts: Alerts::new(store.clone(), &config.alerts, about),
+        publisher: Publisher::new(store, Arc::clone(&config), Proxies::new(AccessLog::new(Arc::clone(&logs))), None),
+        repos: Repos::new(Arc::clone(&config)),
+        logs,
+        feeds: Feeds::open(config.state_dir.join("deploys")).expect("the deploys folder"),
+        crew: Crew::default(),
+        build_slots: BuildSlots::new(1),
+        wakeups: Wakeups::default(),
+        cancels: Cancels::default(),
+        looks: Looks::default(),
+        counts_before: Mutex::new(BTreeMap::new()),
+        counts_turn: tokio::sync::Mutex::default(),
+        sources_turn: tokio::sync::Mutex::default(),
+        keys_turn: tokio::sync::Mutex::default(),
+        last_serial: AtomicU64::new(1),
+        first_serial: 1,
+        recovered: Latch::default(),
+        config,
+    })
+}
+
+pub fn new_deploy(app: &App, origin: Origin) -> NewDeploy {
+    NewDeploy { app_id: app.id, origin, commit: None, by: None, by_name: "root".to_owned(), push: None }
+}
+
+#[tokio::test]
+async fn an_upload_outlives_the_end_of_an_earlier_deploy_with_the_same_content() {
+    let Fixture { dir, world, app } = fixture().await;
+    let new = new_deploy(&app, Origin::Tarball { sha256: "aa11".to_owned() });
+    let part = dir.path().join("part");
+    let upload = async || {
+        std::fs::write(&part, "a tar").expect("write");
+        world.admit_upload(&new, "aa11", &part).await.expect("admitted")
+    };
+    let mut older = upload().await;
+    for _ in 0..20 {
+        world.cancel_now(&older).await;
+        let (newer, ()) = tokio::join!(upload(), world.drop_source(&older));
+        assert!(world.source_path(&newer).exists(), "{} has lost its source to {}", newer.id, older.id);
+        older = newer;
+    }
+    world.cancel_now(&older).await;
+    world.store.app_mark_destroying(&app.name, "root").await.expect("marked");
+    std::fs::write(&part, "a tar").expect("write");
+    world.admit_upload(&new, "aa11", &part).await.expect_err("the app goes");
+    assert!(!world.source_path(&older).exists(), "what is refused stays nowhere");
+}
