@@ -1,6 +1,8 @@
 //! What needs a whole world: on a store and folders of its own, with no engine, no proxy and no dialer.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +22,7 @@ use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::model::app::App;
 use crate::model::deploy::Origin;
-use crate::names::AppName;
+use crate::names::{AppName, CommitSha};
 use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
 use crate::routes::publisher::Publisher;
@@ -95,6 +97,24 @@ fn world(config: Arc<HostConfig>, store: Store) -> Arc<World> {
 
 pub fn new_deploy(app: &App, origin: Origin) -> NewDeploy {
     NewDeploy { app_id: app.id, origin, commit: None, by: None, by_name: "root".to_owned(), push: None }
+}
+
+/// A commit that no branch has, in a repository that is made if it is not there.
+#[track_caller]
+pub fn commit(world: &World, app: &App) -> CommitSha {
+    let repo = world.repos.path(&app.name);
+    std::fs::create_dir_all(&repo).expect("mkdir");
+    git(&repo, &["init", "-q", "--bare", "."]);
+    let tree = git(&repo, &["hash-object", "-t", "tree", "-w", "/dev/null"]);
+    let commit = git(&repo, &["-c", "user.name=a", "-c", "user.email=a@example.com", "commit-tree", &tree, "-m", "one"]);
+    CommitSha::parse(&commit).expect("a commit")
+}
+
+#[track_caller]
+pub fn git(repo: &Path, args: &[&str]) -> String {
+    let out = Command::new("git").current_dir(repo).env("GIT_CONFIG_GLOBAL", "/dev/null").args(args).output().expect("git runs");
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
 #[tokio::test]

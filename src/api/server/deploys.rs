@@ -14,7 +14,9 @@ use super::events::counts;
 use super::fail::Fail;
 use crate::api::error::ErrorCode;
 use crate::api::types::deploys::{self as api, BodySource, DeployQuery, NewDeploy};
+use crate::base::crash::{self, Point};
 use crate::deploys::source;
+use crate::git::GitError;
 use crate::model::access::Right;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin};
@@ -85,13 +87,20 @@ pub async fn create(
             let body = axum::body::to_bytes(request.into_body(), 64 << 10).await.map_err(|e| Fail::invalid(e.to_string()))?;
             let new: NewDeploy = serde_json::from_slice(&body).map_err(|e| Fail::invalid(format!("the body: {e}")))?;
             match new {
-                // Any image of the engine, another app's among them.
-                NewDeploy::Image(_) => who.must(Right::Administer, Some(&name))?,
-                NewDeploy::Restart(_) => who.must(Right::Operate, Some(&name))?,
-                NewDeploy::Commit(_) => server.world.disk.refuse("a build", Area::Docker, 0).await?,
+                NewDeploy::Image(reference) => {
+                    // Any image of the engine, another app's among them.
+                    who.must(Right::Administer, Some(&name))?;
+                    server.admit(&app, Origin::Image { reference }, None, &who).await?
+                }
+                NewDeploy::Restart(_) => {
+                    who.must(Right::Operate, Some(&name))?;
+                    server.admit(&app, Origin::Restart { process: None }, None, &who).await?
+                }
+                NewDeploy::Commit(commit) => {
+                    server.world.disk.refuse("a build", Area::Docker, 0).await?;
+                    server.deploy_commit(&app, commit, &who).await?
+                }
             }
-            let (origin, commit) = server.origin(&app, new).await?;
-            server.admit(&app, origin, commit, &who).await?
         }
     };
     Ok(server.events(&deploy, query.wait))
@@ -118,17 +127,31 @@ impl Server {
         store::NewDeploy { app_id: app.id, origin, commit, by: who.0.key_id(), by_name: who.name(), push: None }
     }
 
-    /// Admits a push; asked again for the same `push` it gives the same deploy.
-    pub async fn admit_push(
+    /// Admits the deploy of a commit and keeps the commit for it; asked again for the same `push` it gives the same deploy. A commit that can't be
+    /// kept (the error beside the deploy) is not to go live: its deploy is cancelled.
+    pub async fn admit_commit(
         &self,
         app: &App,
         origin: Origin,
         commit: CommitSha,
         who: &Who,
         push: Option<String>,
-    ) -> Result<Deploy, Fail> {
-        let (by, by_name) = (who.0.key_id(), who.name());
-        Ok(self.world.admit(&store::NewDeploy { app_id: app.id, origin, commit: Some(commit), by, by_name, push }).await?)
+    ) -> Result<(Deploy, Option<GitError>), Fail> {
+        let new = store::NewDeploy { push, ..self.new_deploy(app, origin, Some(commit.clone()), who) };
+        let deploy = self.world.admit(&new).await?;
+        // The branch keeps the commit once the deploy is live; until then this ref does. Git removes nothing that is younger than a day, so the
+        // moment between admission and pin loses nothing that was just pushed.
+        let unkept = self.world.repos.pin(&app.name, &commit, deploy.id).await.err();
+        if unkept.is_some() {
+            // A power cut could take the commit, or git has removed it. One that is over by now stays as it is.
+            let _ = self.ask_cancel(&deploy, who).await;
+        }
+        crash::point(Point::CommitPinned);
+        // One that was over in no time (or was asked for again) has been unpinned already.
+        if self.world.store.deploy(deploy.id).await.is_ok_and(|now| now.state.is_over()) {
+            self.world.unpin(&deploy).await;
+        }
+        Ok((deploy, unkept))
     }
 
     /// Conflict if it is over.
@@ -155,18 +178,19 @@ impl Server {
         Ok((received.sha256, part))
     }
 
-    async fn origin(&self, app: &App, new: NewDeploy) -> Result<(Origin, Option<CommitSha>), Fail> {
-        match new {
-            NewDeploy::Image(reference) => Ok((Origin::Image { reference }, None)),
-            NewDeploy::Restart(_) => Ok((Origin::Restart { process: None }, None)),
-            NewDeploy::Commit(commit) => {
-                let branch = source::default_branch();
-                let old = self.branch(&app.name, &branch).await?;
-                if self.world.repos.commit_info(&app.name, &commit).await.is_err() {
-                    let fail = Fail::new(ErrorCode::NotFound, format!("app `{}` has no commit {commit}", app.name));
-                    return Err(fail.hint("push it first: git push deploy main"));
-                }
-                Ok((Origin::Push { branch, old }, Some(commit)))
+    /// Deploys a commit that was pushed before.
+    async fn deploy_commit(&self, app: &App, commit: CommitSha, who: &Who) -> Result<Deploy, Fail> {
+        let branch = source::default_branch();
+        let old = self.branch(&app.name, &branch).await?;
+        if self.world.repos.require_commit(&app.name, &commit).await.is_err() {
+            let fail = Fail::new(ErrorCode::NotFound, format!("app `{}` has no commit {commit}", app.name));
+            return Err(fail.hint("push it first: git push deploy main"));
+        }
+        match self.admit_commit(app, Origin::Push { branch, old }, commit, who, None).await? {
+            (deploy, None) => Ok(deploy),
+            (deploy, Some(e)) => {
+                let fail = Fail::new(ErrorCode::Internal, format!("the commit can't be kept: {e}"));
+                Err(fail.hint(format!("`paas deploys info {}` tells what became of its deploy", deploy.id)))
             }
         }
     }
@@ -223,3 +247,6 @@ pub fn cause(origin: &Origin) -> api::DeployCause {
         Origin::Rollback { .. } => api::DeployCause::Rollback,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,38 +138,30 @@ impl Push {
     }
 
     async fn admit(&self, branch: BranchName, old: Option<CommitSha>, commit: &CommitSha) -> Result<Deploy, String> {
-        let world = &self.server.world;
+        let repos = &self.server.world.repos;
         // Before anything is stored: git's own check does not apply to refs that our hook takes.
-        if let Err(e) = world.repos.require_commit(&self.app.name, commit).await {
+        if let Err(e) = repos.require_commit(&self.app.name, commit).await {
             return Err(match e {
                 GitError::NotACommit { .. } => format!("{e}; what a tag is of: git push <remote> <tag>^{{}}:{branch}"),
                 other => other.to_string(),
             });
         }
-        for warning in world.repos.warnings(&self.app.name, commit).await.unwrap_or_default() {
+        for warning in repos.warnings(&self.app.name, commit).await.unwrap_or_default() {
             self.line(warning).await;
         }
         if let Some(old) = &old
-            && let Ok(false) = world.repos.is_ancestor(&self.app.name, old, commit).await
+            && let Ok(false) = repos.is_ancestor(&self.app.name, old, commit).await
         {
             self.line(policy::forced_line(&branch, old, commit)).await;
         }
         crash::point(Point::PushTaken);
         let origin = Origin::Push { branch, old };
-        let deploy = self.server.admit_push(&self.app, origin, commit.clone(), &self.who, self.ask.push.clone()).await;
-        let deploy = deploy.map_err(|fail| fail.0.message)?;
-        // The branch keeps the commit once the deploy is live; until then this ref does. Git removes nothing that is younger than two weeks,
-        // so the moment between admission and pin loses nothing.
-        if let Err(e) = world.repos.pin(&self.app.name, commit, deploy.id).await {
-            // A power cut could take the commit: it is not to go live. What becomes of the deploy is told like that of any other.
+        let (app, push) = (&self.app, self.ask.push.clone());
+        let admitted = self.server.admit_commit(app, origin, commit.clone(), &self.who, push).await;
+        let (deploy, unkept) = admitted.map_err(|fail| fail.0.message)?;
+        if let Some(e) = unkept {
+            // What becomes of the deploy is told like that of any other.
             self.line(format!("the commit can't be kept: {e}")).await;
-            // One that is over by now stays as it is.
-            let _ = self.server.ask_cancel(&deploy, &self.who).await;
-        }
-        crash::point(Point::CommitPinned);
-        // One that was over in no time (or was asked for again) has been unpinned already.
-        if world.store.deploy(deploy.id).await.is_ok_and(|now| now.state.is_over()) {
-            world.unpin(&deploy).await;
         }
         self.tell(PushEvent::Deploy { deploy: deploy.id }).await;
         Ok(deploy)
