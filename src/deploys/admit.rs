@@ -55,7 +55,9 @@ impl World {
                 }
             });
         }
-        let ahead = self.store.deploys_active().await?.iter().filter(|d| d.app_id == deploy.app_id && d.id < deploy.id).count();
+        // It is stored: nothing from here on may tell of an error. Who can't be told a place in the queue hears of the first step.
+        let active = self.store.deploys_active().await.unwrap_or_default();
+        let ahead = active.iter().filter(|d| d.app_id == deploy.app_id && d.id < deploy.id).count();
         if ahead > 0 {
             let position = u32::try_from(ahead).unwrap_or(u32::MAX);
             self.feeds.tell(&deploy.app, deploy.id, &Happened::Queued { app: deploy.app.clone(), position });

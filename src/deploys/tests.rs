@@ -21,7 +21,7 @@ use crate::instances::link::Links;
 use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::model::app::App;
-use crate::model::deploy::Origin;
+use crate::model::deploy::{Origin, State};
 use crate::names::{AppName, CommitSha};
 use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
@@ -138,4 +138,18 @@ async fn an_upload_outlives_the_end_of_an_earlier_deploy_with_the_same_content()
     std::fs::write(&part, "a tar").expect("write");
     world.admit_upload(&new, "aa11", &part).await.expect_err("the app goes");
     assert!(!world.source_path(&older).exists(), "what is refused stays nowhere");
+}
+
+#[tokio::test]
+async fn a_deploy_that_is_stored_is_told_as_admitted_although_the_queue_cannot_be_read() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let other = world.store.app_create(&AppName::parse("other").expect("valid"), "root", 100).await.expect("app");
+    world.admit(&new_deploy(&other, Origin::Config)).await.expect("admitted");
+    world.store.spoil_deploys().await;
+    world.store.deploys_active().await.expect_err("nobody can read that");
+
+    let deploy = world.admit(&new_deploy(&app, Origin::Config)).await.expect("it is stored, and will run");
+
+    assert!(world.crew.runs(&format!("driver of app {}", app.id)));
+    assert_eq!(world.store.deploy(deploy.id).await.expect("stored").state, State::Queued);
 }

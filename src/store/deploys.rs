@@ -95,8 +95,11 @@ impl Store {
                 superseded.push(older.id);
             }
         }
+        let stored = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} where d.id = ?"))).bind(id.0).fetch_one(&mut *tx).await?;
+        // Read before the commit, after which nothing may fail.
+        let stored = deploy(&stored)?;
         tx.commit().await?;
-        Ok((self.deploy(id).await?, superseded))
+        Ok((stored, superseded))
     }
 
     pub async fn deploy(&self, id: DeployId) -> Result<Deploy, StoreError> {

@@ -14,6 +14,7 @@ use crate::names::{AppName, BranchName, CommitSha, ConfigKey, DeployId, Hostname
 
 mod edge;
 mod ends;
+mod spoil;
 
 struct Fixture {
     _dir: tempfile::TempDir,

@@ -1,0 +1,14 @@
+//! For tests of who reads: rows that can't be read, until they are mended.
+
+use super::Store;
+
+impl Store {
+    /// The deploys of all apps.
+    pub(crate) async fn spoil_deploys(&self) {
+        self.write("update deploys set origin = '?' || origin").await;
+    }
+
+    async fn write(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.writer).await.expect("rows can be changed");
+    }
+}
