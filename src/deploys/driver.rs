@@ -51,6 +51,7 @@ impl World {
                         _ = stopping.changed() => {}
                         () = tokio::time::sleep(Duration::from_secs(30)) => {}
                     }
+                    self.finish_branches(app_id).await;
                 }
                 Err(StoreError::NotFound(_)) => return,
                 Err(e) => {
@@ -260,7 +261,7 @@ impl World {
         self.drop_source(deploy).await;
         crash::point(Point::SourceDropped);
         self.prune(&app).await;
-        // What could not be done (it was logged) is tried again by the next start.
+        // What could not be done (it was logged) is tried again: a branch by the driver when it has nothing else to do, all of it by the next start.
         if whole && let Err(e) = self.store.deploy_ended(deploy.id).await {
             tracing::warn!(app = %deploy.app, deploy = %deploy.id, "noting the end: {e}");
         }

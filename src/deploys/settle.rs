@@ -17,7 +17,8 @@ use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin, State};
 use crate::model::instance::{Instance, Wanted};
 use crate::model::release::Process;
-use crate::names::InstanceId;
+use crate::names::{BranchName, CommitSha, InstanceId};
+use crate::store::StoreError;
 
 impl World {
     /// Brings the app to what its rows say: workers switch, old instances go. Called at the commit point and after a restart.
@@ -171,6 +172,25 @@ impl World {
         }
     }
 
+    /// Tries again to move the branches that could not be moved. For the app's driver: no deploy goes live beside it.
+    pub(super) async fn finish_branches(&self, app_id: i64) {
+        for deploy in self.store.deploys_to_end(app_id).await.unwrap_or_default() {
+            if deploy.state == State::Live
+                && self.move_branch(&deploy).await
+                && let Err(e) = self.store.deploy_ended(deploy.id).await
+            {
+                tracing::warn!(app = %deploy.app, deploy = %deploy.id, "noting the end: {e}");
+            }
+        }
+    }
+
+    /// Whether a newer push to this branch is live: the branch is that one's to move, and not back.
+    async fn branch_has_passed(&self, deploy: &Deploy, branch: &BranchName) -> Result<bool, StoreError> {
+        let same = |origin: &Origin| matches!(origin, Origin::Push { branch: of, .. } if of == branch);
+        let all = self.store.deploys(deploy.app_id, u32::MAX).await?;
+        Ok(all.iter().any(|newer| newer.id > deploy.id && newer.state == State::Live && same(&newer.origin)))
+    }
+
     /// The branch of a push moves when its deploy is live, and only by us. False if it could not, which was logged.
     pub(super) async fn move_branch(&self, deploy: &Deploy) -> bool {
         // Once: it may have moved on since.
@@ -178,14 +198,14 @@ impl World {
             return true;
         }
         if let (Origin::Push { branch, old }, Some(commit)) = (&deploy.origin, &deploy.commit) {
-            let mut moved = self.repos.move_branch(&deploy.app, branch, old.as_ref(), commit).await;
-            if let Err(GitError::Moved { found, .. }) = moved {
-                // Two pushes started from the same commit; deploys are serial, so the one that is live now is the newer.
-                moved = self.repos.move_branch(&deploy.app, branch, found.as_ref(), commit).await;
-            }
+            let moved = match self.branch_has_passed(deploy, branch).await {
+                Ok(true) => Ok(()),
+                Ok(false) => self.set_branch(deploy, branch, old.as_ref(), commit).await.map_err(|e| e.to_string()),
+                Err(e) => Err(e.to_string()),
+            };
             if let Err(e) = moved {
-                // Not noted as moved: the next start tries again, and the pin keeps the commit.
-                tracing::error!(app = %deploy.app, deploy = %deploy.id, "moving branch {branch}: {e}");
+                // Not noted as moved: it is tried again, and the pin keeps the commit.
+                tracing::error!(app = %deploy.app, deploy = %deploy.id, "moving branch {branch}: {e}; it is tried again");
                 return false;
             }
             crash::point(Point::BranchSet);
@@ -196,6 +216,22 @@ impl World {
         }
         crash::point(Point::BranchMoved);
         true
+    }
+
+    async fn set_branch(
+        &self,
+        deploy: &Deploy,
+        branch: &BranchName,
+        old: Option<&CommitSha>,
+        commit: &CommitSha,
+    ) -> Result<(), GitError> {
+        match self.repos.move_branch(&deploy.app, branch, old, commit).await {
+            // Two pushes started from the same commit; deploys are serial, so the one that is live now is the newer.
+            Err(GitError::Moved { found, .. }) => {
+                self.repos.move_branch(&deploy.app, branch, found.as_ref(), commit).await
+            }
+            done => done,
+        }
     }
 
     /// The commit of a deploy that is over is kept by its branch, or no longer.

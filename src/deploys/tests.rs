@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::feed::Feeds;
 use super::looks::Looks;
@@ -21,8 +22,8 @@ use crate::instances::link::Links;
 use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::model::app::App;
-use crate::model::deploy::{Origin, State};
-use crate::names::{AppName, CommitSha};
+use crate::model::deploy::{Deploy, Origin, State};
+use crate::names::{AppName, BranchName, CommitSha};
 use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
 use crate::routes::publisher::Publisher;
@@ -101,12 +102,12 @@ pub fn new_deploy(app: &App, origin: Origin) -> NewDeploy {
 
 /// A commit that no branch has, in a repository that is made if it is not there.
 #[track_caller]
-pub fn commit(world: &World, app: &App) -> CommitSha {
+pub fn commit(world: &World, app: &App, message: &str) -> CommitSha {
     let repo = world.repos.path(&app.name);
     std::fs::create_dir_all(&repo).expect("mkdir");
     git(&repo, &["init", "-q", "--bare", "."]);
     let tree = git(&repo, &["hash-object", "-t", "tree", "-w", "/dev/null"]);
-    let commit = git(&repo, &["-c", "user.name=a", "-c", "user.email=a@example.com", "commit-tree", &tree, "-m", "one"]);
+    let commit = git(&repo, &["-c", "user.name=a", "-c", "user.email=a@example.com", "commit-tree", &tree, "-m", message]);
     CommitSha::parse(&commit).expect("a commit")
 }
 
@@ -152,4 +153,56 @@ async fn a_deploy_that_is_stored_is_told_as_admitted_although_the_queue_cannot_b
 
     assert!(world.crew.runs(&format!("driver of app {}", app.id)));
     assert_eq!(world.store.deploy(deploy.id).await.expect("stored").state, State::Queued);
+}
+
+/// A push that has gone live, and all that follows its end.
+async fn live(world: &Arc<World>, app: &App, commit: &CommitSha) -> Deploy {
+    let branch = BranchName::parse("main").expect("valid");
+    let origin = Origin::Push { branch, old: None };
+    let new = NewDeploy { commit: Some(commit.clone()), ..new_deploy(app, origin) };
+    let (mut deploy, _) = world.store.deploy_admit(&new).await.expect("admitted");
+    for state in [State::Building, State::Preparing, State::Starting, State::Probing, State::Shifting, State::Live] {
+        world.store.deploy_move(&deploy, state, "").await.expect("a legal move");
+        deploy = world.store.deploy(deploy.id).await.expect("deploy");
+    }
+    world.after(&deploy).await;
+    deploy
+}
+
+#[tokio::test]
+async fn a_branch_that_could_not_be_moved_is_moved_later_by_the_same_daemon_and_never_back() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let [one, two, three] = ["one", "two", "three"].map(|message| commit(&world, &app, message));
+    let repo = world.repos.path(&app.name);
+    let lock = repo.join("refs/heads/main.lock");
+    world.recovered.set();
+    super::driver::drive(&world, app.id);
+    // The driver is past what a start does.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let done = async || {
+        world.wakeups.wake(app.id);
+        for _ in 0..50 {
+            if world.store.deploys_to_end(app.id).await.expect("deploys").is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it is not tried again");
+    };
+    let open = async || world.store.deploys_to_end(app.id).await.expect("deploys").len();
+
+    std::fs::write(&lock, "").expect("write");
+    live(&world, &app, &one).await;
+    assert_eq!(open().await, 1, "the branch can't be moved");
+    std::fs::remove_file(&lock).expect("remove");
+    done().await;
+    assert_eq!(git(&repo, &["rev-parse", "main"]), one.as_str());
+
+    std::fs::write(&lock, "").expect("write");
+    live(&world, &app, &two).await;
+    std::fs::remove_file(&lock).expect("remove");
+    live(&world, &app, &three).await;
+    assert_eq!(open().await, 1, "that of the second");
+    done().await;
+    assert_eq!(git(&repo, &["rev-parse", "main"]), three.as_str(), "the newer one has it");
 }

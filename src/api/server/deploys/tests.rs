@@ -7,7 +7,7 @@ use crate::model::access::Identity;
 async fn a_commit_is_kept_while_its_deploy_waits_and_one_that_is_not_there_makes_none() {
     let Fixture { dir: _dir, world, app } = fixture().await;
     let who = Who(Identity::Admin { name: "root".to_owned() });
-    let commit = commit(&world, &app);
+    let commit = commit(&world, &app, "one");
     let repo = world.repos.path(&app.name);
     let server = Server { world, started_at: UnixMillis::now() };
 
