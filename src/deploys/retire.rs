@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::backoff::Backoff;
 use crate::base::crash::{self, Point};
 use crate::deploys::error::StepError;
 use crate::deploys::world::World;
@@ -17,31 +18,21 @@ pub(super) const DRAIN_SLACK: Duration = Duration::from_secs(15);
 
 /// Starts the retirement of every instance of the app that is to go.
 pub(super) async fn retire(world: &Arc<World>, app: &App) {
-    let rows = match world.store.instances_of(app.id).await {
-        Ok(rows) => rows,
-        Err(e) => return tracing::error!(app = %app.name, "reading the instances: {e}"),
-    };
+    let Some(rows) = world.instances_read(app).await else { return };
     for row in rows.into_iter().filter(|i| matches!(i.wanted, Wanted::Retiring | Wanted::Gone)) {
         let (task, id) = (Arc::clone(world), row.id);
         world.crew.start_once(&format!("retiring {id}"), async move {
-            let mut pause = crate::base::backoff::Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-            // Read anew in each round: an app that is destroyed meanwhile does not wait for a drain.
-            while let Ok(Some(row)) = task.store.instance(row.id).await {
-                task.wait_for_room().await;
-                match task.retire_one(&row).await {
-                    // An image that a container used could not go before.
-                    Ok(()) => return task.prune_after(&row).await,
-                    Err(e) => {
-                        tracing::warn!(app = %row.app, instance = %row.id, "retiring {}: {e:?}; it is tried again", row.label())
-                    }
-                }
+            let mut pause = again();
+            while !task.retire_now(&row).await && !*task.crew.stopping().borrow() {
                 tokio::time::sleep(pause.pause()).await;
-                if *task.crew.stopping().borrow() {
-                    return;
-                }
             }
         });
     }
+}
+
+/// Between tries: nobody else tries.
+fn again() -> Backoff {
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
 }
 
 /// Waits until the rows of `ids` are gone, at most a minute.
@@ -59,6 +50,39 @@ pub(super) async fn wait_gone(world: &World, ids: &[InstanceId]) {
 }
 
 impl World {
+    /// The rows of an app's instances, as often as it takes to read them. None: the daemon stops.
+    pub(super) async fn instances_read(&self, app: &App) -> Option<Vec<Instance>> {
+        let mut pause = again();
+        loop {
+            match self.store.instances_of(app.id).await {
+                Ok(rows) => return Some(rows),
+                Err(e) => tracing::error!(app = %app.name, "reading the instances: {e}; it is tried again"),
+            }
+            if *self.crew.stopping().borrow() {
+                return None;
+            }
+            tokio::time::sleep(pause.pause()).await;
+        }
+    }
+
+    /// One try. True: it is gone.
+    async fn retire_now(self: &Arc<Self>, row: &Instance) -> bool {
+        self.wait_for_room().await;
+        // Read anew for each try: an app that is destroyed meanwhile does not wait for a drain.
+        let failed = match self.store.instance(row.id).await {
+            Ok(None) => return true,
+            Ok(Some(row)) => self.retire_one(&row).await.err(),
+            Err(e) => Some(e.into()),
+        };
+        let Some(e) = failed else {
+            // An image that a container used could not go before.
+            self.prune_after(row).await;
+            return true;
+        };
+        tracing::warn!(app = %row.app, instance = %row.id, "retiring {}: {e:?}; it is tried again", row.label());
+        false
+    }
+
     async fn retire_one(self: &Arc<Self>, row: &Instance) -> Result<(), StepError> {
         if row.wanted == Wanted::Retiring {
             let release = self.store.release(row.app_id, row.release).await?;

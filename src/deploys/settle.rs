@@ -116,7 +116,7 @@ impl World {
         if let Err(e) = self.instances.remove_one_off(&app.name, deploy.id).await {
             tracing::warn!(app = %app.name, deploy = %deploy.id, "removing the release command's container: {e}");
         }
-        let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+        let Some(rows) = self.instances_read(app).await else { return false };
         self.forget_marks(&rows);
         let made: Vec<InstanceId> =
             rows.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).map(|i| i.id).collect();

@@ -23,11 +23,12 @@ use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin, State};
-use crate::names::{AppName, BranchName, CommitSha};
+use crate::model::instance::{Instance, Wanted};
+use crate::names::{AppName, BranchName, CommitSha, DeployId, ProcessName, ReleaseNumber};
 use crate::routes::access_log::AccessLog;
 use crate::routes::proxies::Proxies;
 use crate::routes::publisher::Publisher;
-use crate::store::{NewDeploy, Sealer, Store};
+use crate::store::{NewDeploy, NewInstance, Sealer, Store};
 use crate::wire::dialer::DialClient;
 use crate::workers::Crew;
 
@@ -205,4 +206,35 @@ async fn a_branch_that_could_not_be_moved_is_moved_later_by_the_same_daemon_and_
     assert_eq!(open().await, 1, "that of the second");
     done().await;
     assert_eq!(git(&repo, &["rev-parse", "main"]), three.as_str(), "the newer one has it");
+}
+
+/// An instance of `deploy` of which that is wanted.
+async fn instance(world: &World, app: &App, deploy: DeployId, wanted: Wanted) -> Instance {
+    let process = ProcessName::parse("web").expect("valid");
+    let new = NewInstance { app_id: app.id, release: ReleaseNumber(1), deploy, process, index: 1, port: 8080 };
+    let row = world.store.instance_ensure(&new).await.expect("instance");
+    world.store.instances_want(&[row.id], wanted).await.expect("wanted");
+    world.store.instance(row.id).await.expect("read").expect("it is there")
+}
+
+#[tokio::test]
+async fn a_retirement_goes_on_after_a_time_in_which_the_store_could_not_be_read() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let row = instance(&world, &app, DeployId(1), Wanted::Gone).await;
+    let name = format!("retiring {}", row.id);
+
+    world.store.spoil_instances().await;
+    let begun = tokio::spawn({
+        let (world, app) = (Arc::clone(&world), app.clone());
+        async move { super::retire::retire(&world, &app).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.store.mend_instances().await;
+    begun.await.expect("begun");
+    assert!(world.crew.runs(&name), "it begins when the rows can be read");
+
+    // There is no engine: it is tried again and again.
+    world.store.spoil_instances().await;
+    tokio::time::sleep(Duration::from_millis(1700)).await;
+    assert!(world.crew.runs(&name), "it was given up by a try that could not read");
 }

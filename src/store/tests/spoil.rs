@@ -3,6 +3,15 @@
 use super::Store;
 
 impl Store {
+    /// The instances of all apps.
+    pub(crate) async fn spoil_instances(&self) {
+        self.write("update instances set process = '?' || process").await;
+    }
+
+    pub(crate) async fn mend_instances(&self) {
+        self.write("update instances set process = substr(process, 2)").await;
+    }
+
     /// The deploys of all apps.
     pub(crate) async fn spoil_deploys(&self) {
         self.write("update deploys set origin = '?' || origin").await;
