@@ -6,7 +6,7 @@
 //! Invariants: one open alert per kind and subject; a message is sent at least once, also over a restart, and given up after bounded tries.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::json;
@@ -115,9 +115,12 @@ impl Alerts {
 
     /// Whether it was told without a row; from now on it is `now`.
     fn is_unstored(&self, kind: Kind, subject: &str, now: bool) -> bool {
-        let mut unstored = self.unstored.lock().expect("no code panics with the set");
         let entry = (kind, subject.to_owned());
-        if now { !unstored.insert(entry) } else { unstored.remove(&entry) }
+        if now { !self.unstored().insert(entry) } else { self.unstored().remove(&entry) }
+    }
+
+    fn unstored(&self) -> MutexGuard<'_, BTreeSet<(Kind, String)>> {
+        self.unstored.lock().expect("no code panics with the set")
     }
 
     async fn send_now(&self, event: &str, kind: Kind, subject: &str, text: &str, hint: &str) {
@@ -149,12 +152,22 @@ impl Alerts {
         self.store.alert_open(kind, subject).await.unwrap_or_default()
     }
 
+    /// Kind and subject of all that was told and is not over, also of what was told without a row: whoever clears by looking at what is open goes by
+    /// this.
+    pub async fn told(&self) -> Vec<(Kind, String)> {
+        let rows = self.store.alerts(0).await.unwrap_or_default();
+        let mut told: BTreeSet<_> = rows.into_iter().map(|alert| (alert.kind, alert.subject)).collect();
+        told.extend(self.unstored().iter().cloned());
+        told.into_iter().collect()
+    }
+
     pub async fn list(&self, closed: u32) -> Result<Vec<Alert>, StoreError> {
         self.store.alerts(closed).await
     }
 
     /// The app is gone, and nobody need know any more.
     pub async fn forget(&self, app: &AppName) {
+        self.unstored().retain(|(_, subject)| subject.split('/').next() != Some(app.as_str()));
         if let Err(e) = self.store.alerts_forget(app).await {
             tracing::warn!(%app, "forgetting the alerts of {app}: {e}");
         }

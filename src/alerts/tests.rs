@@ -233,3 +233,34 @@ async fn an_alert_that_finds_no_room_is_told_once_and_so_is_its_end_and_with_roo
     assert!(alerts.open(Kind::DiskLow, "/state").await.is_none());
     assert_eq!(told().len(), 3, "what has a row is sent by who sends all the others: {:?}", told());
 }
+
+#[tokio::test]
+async fn what_was_told_without_a_row_is_found_by_who_looks_for_what_is_over_until_its_app_is_gone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let room = Room { link: dir.path().join("link"), file: dir.path().join("paas.db") };
+    room.enough();
+    let store = Store::open(&room.link, Sealer::new(&[7; 32])).await.expect("open");
+    let about = About { host: "box".to_owned(), install: "u".to_owned() };
+    let alerts = Alerts::new(store, &AlertsConfig { webhook: None, exec: None }, about);
+    // A reader that is opened meanwhile would open what the link names.
+    let raise_without_room = async |kind: Kind, subject: &str| {
+        room.none();
+        alerts.raise(kind, subject, "it died", "look").await;
+        room.enough();
+    };
+    let is = |kind: Kind, subject: &str| (kind, subject.to_owned());
+
+    alerts.raise(Kind::OutOfMemory, "blog/web", "it died", "look").await;
+    raise_without_room(Kind::OutOfMemory, "shop/web").await;
+    raise_without_room(Kind::CrashLoop, "shop-two/web").await;
+
+    let (blog, shop) = (is(Kind::OutOfMemory, "blog/web"), is(Kind::OutOfMemory, "shop/web"));
+    let two = is(Kind::CrashLoop, "shop-two/web");
+    assert_eq!(alerts.told().await, [two.clone(), blog.clone(), shop.clone()]);
+    alerts.clear(shop.0, &shop.1, "it is calm").await;
+    assert_eq!(alerts.told().await, [two.clone(), blog.clone()]);
+    raise_without_room(shop.0, &shop.1).await;
+    assert_eq!(alerts.told().await, [two.clone(), blog.clone(), shop], "the next one is told");
+    alerts.forget(&AppName::parse("shop").expect("name")).await;
+    assert_eq!(alerts.told().await, [two, blog]);
+}

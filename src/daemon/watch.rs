@@ -127,8 +127,8 @@ impl Watch {
         for new in &due {
             alerts.raise_once(new.kind, &new.subject, &new.occurrence, &new.text, &new.hint).await;
         }
-        for alert in alerts.list(0).await.unwrap_or_default() {
-            let over = match alert.kind {
+        for (kind, subject) in alerts.told().await {
+            let over = match kind {
                 Kind::CertificateEnds => "no certificate that ends soon is shown for",
                 Kind::CertificateSpoilt => "no certificate is unusable for",
                 Kind::DiskLow
@@ -139,8 +139,8 @@ impl Watch {
                 | Kind::DockerDown
                 | Kind::RoleDown => continue,
             };
-            if !due.iter().any(|due| due.kind == alert.kind && due.subject == alert.subject) {
-                alerts.clear(alert.kind, &alert.subject, &format!("{over} {} any more", alert.subject)).await;
+            if !due.iter().any(|due| due.kind == kind && due.subject == subject) {
+                alerts.clear(kind, &subject, &format!("{over} {subject} any more")).await;
             }
         }
     }
@@ -184,11 +184,11 @@ impl Watch {
             let text = format!("{label} of {} {}; the last time it {last}", place.app, often_phrase(place.ends));
             world.alerts.raise(Kind::EndsOften, &subject, &text, &format!("paas why -a {}", place.app)).await;
         }
-        for alert in world.alerts.list(0).await.unwrap_or_default() {
-            let goes_on = counted.iter().any(|place| place.subject() == alert.subject && verdict(place) != Verdict::Clear);
-            if alert.kind == Kind::EndsOften && !goes_on {
-                let text = format!("each instance of {} has ended less than {SELDOM} times within an hour", alert.subject);
-                world.alerts.clear(alert.kind, &alert.subject, &text).await;
+        for (kind, subject) in world.alerts.told().await {
+            let goes_on = counted.iter().any(|place| place.subject() == subject && verdict(place) != Verdict::Clear);
+            if kind == Kind::EndsOften && !goes_on {
+                let text = format!("each instance of {subject} has ended less than {SELDOM} times within an hour");
+                world.alerts.clear(kind, &subject, &text).await;
             }
         }
     }
@@ -197,11 +197,14 @@ impl Watch {
     async fn calm_down(&mut self) {
         let now = Instant::now();
         self.ends.tidy(now);
-        for alert in self.world.alerts.list(0).await.unwrap_or_default() {
-            if matches!(alert.kind, Kind::CrashLoop | Kind::OutOfMemory) && self.ends.is_calm(&alert.subject, now) {
-                let text = format!("{} has run for 10 minutes without an end", alert.subject);
-                self.world.alerts.clear(alert.kind, &alert.subject, &text).await;
+        for (kind, subject) in self.world.alerts.told().await {
+            if matches!(kind, Kind::CrashLoop | Kind::OutOfMemory) && self.ends.is_calm(&subject, now) {
+                let text = format!("{subject} has run for 10 minutes without an end");
+                self.world.alerts.clear(kind, &subject, &text).await;
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,8 +298,9 @@ impl World {
     /// What was wrong with an earlier release is over; a failure of a later deploy is not.
     async fn alert_over(&self, deploy: &Deploy) {
         let subject = deploy.app.as_str();
-        let Some(open) = self.alerts.open(Kind::DeployFailed, subject).await else { return };
-        if open.occurrence.parse::<DeployId>().is_ok_and(|failed| failed < deploy.id) {
+        // One that was told without a row is of this daemon's time, in which deploys ended in their order.
+        let open = self.alerts.open(Kind::DeployFailed, subject).await;
+        if open.is_none_or(|open| open.occurrence.parse::<DeployId>().is_ok_and(|failed| failed < deploy.id)) {
             self.alerts.clear(Kind::DeployFailed, subject, &format!("deploy {} of {subject} is live", deploy.id)).await;
         }
     }
