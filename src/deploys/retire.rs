@@ -13,6 +13,8 @@ use crate::names::{DeployId, InstanceId};
 
 /// How many older generations may still be finishing while a new one goes live.
 const GENERATIONS: usize = 2;
+/// Between looks at what is to end.
+const LOOK: Duration = Duration::from_millis(100);
 /// Over the proxy's own budgets, for a proxy that died while it drained.
 pub(super) const DRAIN_SLACK: Duration = Duration::from_secs(15);
 
@@ -23,7 +25,15 @@ pub(super) async fn retire(world: &Arc<World>, app: &App) {
         let (task, id) = (Arc::clone(world), row.id);
         world.crew.start_once(&format!("retiring {id}"), async move {
             let mut pause = again();
-            while !task.retire_now(&row).await && !*task.crew.stopping().borrow() {
+            while let Err(e) = task.retire_now(&row).await {
+                match e {
+                    // Who watches Docker tells of it. When it is back nobody waits out a long pause: a `stop-start` may wait for this.
+                    StepError::EngineAway(_) => pause.reset(),
+                    e => tracing::warn!(app = %row.app, instance = %row.id, "retiring {}: {e:?}; it is tried again", row.label()),
+                }
+                if *task.crew.stopping().borrow() {
+                    return;
+                }
                 tokio::time::sleep(pause.pause()).await;
             }
         });
@@ -65,22 +75,15 @@ impl World {
         }
     }
 
-    /// One try. True: it is gone.
-    async fn retire_now(self: &Arc<Self>, row: &Instance) -> bool {
+    /// One try.
+    async fn retire_now(self: &Arc<Self>, row: &Instance) -> Result<(), StepError> {
         self.wait_for_room().await;
         // Read anew for each try: an app that is destroyed meanwhile does not wait for a drain.
-        let failed = match self.store.instance(row.id).await {
-            Ok(None) => return true,
-            Ok(Some(row)) => self.retire_one(&row).await.err(),
-            Err(e) => Some(e.into()),
-        };
-        let Some(e) = failed else {
-            // An image that a container used could not go before.
-            self.prune_after(row).await;
-            return true;
-        };
-        tracing::warn!(app = %row.app, instance = %row.id, "retiring {}: {e:?}; it is tried again", row.label());
-        false
+        let Some(row) = self.store.instance(row.id).await? else { return Ok(()) };
+        self.retire_one(&row).await?;
+        // An image that a container used could not go before.
+        self.prune_after(&row).await;
+        Ok(())
     }
 
     async fn retire_one(self: &Arc<Self>, row: &Instance) -> Result<(), StepError> {
@@ -102,6 +105,30 @@ impl World {
         crash::point(Point::OldRemoved);
         self.publisher.proxies.forget(row.id);
         Ok(())
+    }
+
+    /// Until each of `ids` is gone or known not to run; nothing starts one again that is to go. False: the daemon stops, or the app goes.
+    pub(super) async fn wait_stopped(&self, app: &App, ids: &[InstanceId]) -> bool {
+        let stopping = self.crew.stopping();
+        for id in ids {
+            while !self.is_stopped(*id).await {
+                let goes = self.store.app_by_id(app.id).await.is_ok_and(|app| app.destroying);
+                if goes || *stopping.borrow() {
+                    return false;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        true
+    }
+
+    async fn is_stopped(&self, id: InstanceId) -> bool {
+        match self.store.instance(id).await {
+            Ok(None) => true,
+            // It may be stopped and not to be removed.
+            Ok(Some(row)) => self.instances.state(&row).await.is_ok_and(|found| found.is_none_or(|c| !c.running)),
+            Err(_) => false,
+        }
     }
 
     /// Once the last of what was leaving is gone.

@@ -118,8 +118,12 @@ impl World {
         }
         let Some(rows) = self.instances_read(app).await else { return false };
         self.forget_marks(&rows);
-        let made: Vec<InstanceId> =
-            rows.iter().filter(|i| i.deploy == deploy.id && i.wanted == Wanted::Candidate).map(|i| i.id).collect();
+        // Those that an earlier try, before a restart, wanted gone among them: they may run still.
+        let made: Vec<InstanceId> = rows
+            .iter()
+            .filter(|i| i.deploy == deploy.id && matches!(i.wanted, Wanted::Candidate | Wanted::Gone))
+            .map(|i| i.id)
+            .collect();
         let paused: Vec<InstanceId> = rows.iter().filter(|i| i.wanted == Wanted::Paused).map(|i| i.id).collect();
         if let Err(e) = self.with_room(|| self.store.instances_want(&made, Wanted::Gone)).await {
             tracing::error!(app = %app.name, deploy = %deploy.id, "undoing the deploy: {e}");
@@ -128,8 +132,10 @@ impl World {
         crash::point(Point::CandidatesGiven);
         retire::retire(self, app).await;
         if !paused.is_empty() {
-            // With stop-start the new ones must be gone before the old ones run again.
-            retire::wait_gone(self, &made).await;
+            // With stop-start no two run side by side, however long Docker is away: the old ones come back when it is known that no new one runs.
+            if !self.wait_stopped(app, &made).await {
+                return false;
+            }
             if let Err(e) = self.with_room(|| self.store.instances_want(&paused, Wanted::Live)).await {
                 tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
                 return false;
@@ -227,9 +233,7 @@ impl World {
     ) -> Result<(), GitError> {
         match self.repos.move_branch(&deploy.app, branch, old, commit).await {
             // Two pushes started from the same commit; deploys are serial, so the one that is live now is the newer.
-            Err(GitError::Moved { found, .. }) => {
-                self.repos.move_branch(&deploy.app, branch, found.as_ref(), commit).await
-            }
+            Err(GitError::Moved { found, .. }) => self.repos.move_branch(&deploy.app, branch, found.as_ref(), commit).await,
             done => done,
         }
     }

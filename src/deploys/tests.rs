@@ -238,3 +238,29 @@ async fn a_retirement_goes_on_after_a_time_in_which_the_store_could_not_be_read(
     tokio::time::sleep(Duration::from_millis(1700)).await;
     assert!(world.crew.runs(&name), "it was given up by a try that could not read");
 }
+
+#[tokio::test]
+async fn old_instances_of_a_stop_start_stay_stopped_for_as_long_as_new_ones_may_run() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let (deploy, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
+    let old = instance(&world, &app, DeployId(deploy.id.0 + 1), Wanted::Paused).await;
+    // As a daemon leaves it that was restarted while Docker was away.
+    let new = instance(&world, &app, deploy.id, Wanted::Gone).await;
+    let wanted = async || world.store.instance(old.id).await.expect("read").expect("it is there").wanted;
+
+    let undone = tokio::spawn({
+        let (world, app) = (Arc::clone(&world), app.clone());
+        async move { world.undo(&deploy, &app).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!undone.is_finished() && wanted().await == Wanted::Paused, "nobody knows whether the new one runs");
+
+    world.store.instance_forget(new.id).await.expect("forgotten");
+    for _ in 0..50 {
+        if wanted().await == Wanted::Live {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it does not come back");
+}
