@@ -280,9 +280,12 @@ fn stream(
     let head = head(mode, 200, "transfer-encoding: chunked").replace("text/plain", kind);
     out.write_all(head.as_bytes())?;
     for n in 0..request.query("n", 10) {
+        // Not after the last one: who has all of them has the end with it, and nobody can end what is whole.
+        if n > 0 {
+            std::thread::sleep(Duration::from_millis(request.query("ms", 100)));
+        }
         let line = piece(n);
         out.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())?;
-        std::thread::sleep(Duration::from_millis(request.query("ms", 100)));
     }
     out.write_all(b"0\r\n\r\n")
 }

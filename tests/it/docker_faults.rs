@@ -149,17 +149,10 @@ fn what_a_hand_does_to_our_objects_is_put_right_and_told() {
     w.push(&repo, &app).ok();
     let network = w.docker(&["network", "ls", "--format", "{{.Name}}", "--filter", "label=paas.app"]).ok().out.trim().to_owned();
     let container = |process: &str| {
-        let found = w.docker(&[
-            "ps",
-            "-a",
-            "--no-trunc",
-            "--format",
-            "{{.ID}} {{.Names}}",
-            "--filter",
-            &format!("label=paas.process={process}"),
-            "--filter",
-            "label=paas.release=v2",
-        ]);
+        let of = format!("label=paas.process={process}");
+        let names =
+            ["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", &of, "--filter", "label=paas.release=v2"];
+        let found = w.docker(&names);
         let (id, name) = found.out.trim().split_once(' ').expect("one container").to_owned();
         (id.to_owned(), name.to_owned())
     };
@@ -202,6 +195,9 @@ fn what_a_hand_does_to_our_objects_is_put_right_and_told() {
     let _ = w.docker(&["network", "rm", &network]);
     right_again("docker network rm", "taken off the app's network");
     eventually("the network is there with both", BACK, || in_network().then_some(()));
+    // What happens to one that is still in trouble is not told again.
+    let web_again = || w.log_texts(&app, 1000, &["-p", "platform"]).iter().filter(|l| l.contains("web.1 runs again")).count();
+    eventually("web is out of its trouble for the fourth time", BACK, || (web_again() >= 4).then_some(()));
 
     // It was connected to the new one, and starts there.
     w.docker(&["stop", &before.0]).ok();
