@@ -139,9 +139,6 @@ fn socket(to: Door, host: &str, stop: &AtomicBool, outcome: &Mutex<Outcome>) -> 
         closed => return Err(format!("greeted with {closed:?}")),
     };
     for n in 0u64.. {
-        if stop.load(Ordering::SeqCst) {
-            return Ok((by, false));
-        }
         let text = format!("n {n}");
         // A send that fails leaves the close frame to be read: then it was a proper close.
         let sent = socket.send(&text);
@@ -149,6 +146,10 @@ fn socket(to: Door, host: &str, stop: &AtomicBool, outcome: &Mutex<Outcome>) -> 
             Ok(Message::Text(answer)) if answer == text => outcome.lock().expect("no panic").echoes += 1,
             Ok(Message::Closed(1001)) => return Ok((by, true)),
             other => return Err(format!("echo {n} (sent: {sent:?}) came as {other:?}")),
+        }
+        // Right after an echo: a close frame that came in the pause has been read.
+        if stop.load(Ordering::SeqCst) {
+            return Ok((by, false));
         }
         std::thread::sleep(TICK / 2);
     }
