@@ -544,7 +544,11 @@ remove_stack_images() { # install
 }
 
 remove_docker_objects() { # install
-    [[ $1 =~ ^[0-9a-f-]{36}$ ]] && docker_answers || return 0
+    [[ $1 =~ ^[0-9a-f-]{36}$ ]] || return 0
+    if ! docker_answers; then
+        warn "Docker is not installed any more: its containers and images of paas, if there are any, stay where they are"
+        return
+    fi
     delete_all 'containers/json?all=1&' containers "$1"
     delete_all 'networks?' networks "$1"
     if [ $purge = yes ]; then
@@ -563,6 +567,14 @@ stop_our_docker() { # pid
     fi
     kill "$1"
     wait_until 30 process_ended "$1" || warn "Docker does not end (process $1)"
+}
+
+# Instances run on in a Docker that does not answer, and what has been removed can't tell any more which they are.
+require_docker() {
+    if docker_answers || ! has dockerd; then return; fi
+    say "Waiting for Docker, which runs the apps"
+    wait_until 30 docker_answers >/dev/null || die "Docker does not answer: the apps that run in it can't be removed; nothing was changed" \
+        "start it (systemctl start docker) and run this again; if it is gone for good, remove its package first"
 }
 
 process_ended() { [ -z "$(readlink "/proc/$1/exe" 2>/dev/null)" ]; }
@@ -609,9 +621,10 @@ remove_made() { # in the reverse of the order in which it was made
 
 remove_paas() {
     [ -e "$record" ] || die "there is no $record: paas was not installed by this script"
-    ask_about_data
     local install packages
     install=$(sed -n 's/^install //p' "$record" | head -n 1)
+    [ -z "$install" ] || require_docker
+    ask_about_data
     packages=$(sed -n 's/^package //p' "$record" | tr '\n' ' ')
     stop_paas
     say "Stopped paas"
