@@ -58,20 +58,30 @@ impl Docker {
     /// Creates the container, or adopts the one of that name if it carries our install label. Gives its id.
     /// Re-runnable after a crash. Errors: NotFound = the image or network is missing; Conflict = the name belongs to somebody else.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<String, DockerError> {
-        let name = spec.name.clone();
-        let body = spec.clone().into_body(self.install());
-        let options = q::CreateContainerOptionsBuilder::new().name(&name).build();
-        let act = format!("creating container {name}");
-        let made = self.call(&act, CHANGE_LIMIT, |c| async move { c.create_container(Some(options), body).await }).await;
-        match made {
-            Ok(answer) => Ok(answer.id),
-            Err(DockerError::Conflict(why)) => match self.inspect(&name).await? {
-                Some(there) if there.labels.get(labels::INSTALL).map(String::as_str) == Some(self.install()) => Ok(there.id),
-                Some(_) => Err(DockerError::Conflict(format!("container {name} exists and is not ours"))),
-                None => Err(DockerError::Conflict(why)),
-            },
-            Err(other) => Err(other),
+        let mut refused = String::new();
+        for _ in 0..NAME_LOOKS {
+            match self.create_once(spec).await {
+                Err(DockerError::Conflict(why)) => refused = why,
+                other => return other,
+            }
+            match self.inspect(&spec.name).await? {
+                Some(there) if there.labels.get(labels::INSTALL).map(String::as_str) == Some(self.install()) => {
+                    return Ok(there.id);
+                }
+                Some(_) => return Err(DockerError::Conflict(format!("container {} exists and is not ours", spec.name))),
+                // The engine gives the name away first and knows the container when it is made, and a removal frees the name last.
+                None => tokio::time::sleep(NAME_PAUSE).await,
+            }
         }
+        Err(DockerError::Conflict(refused))
+    }
+
+    async fn create_once(&self, spec: &ContainerSpec) -> Result<String, DockerError> {
+        let body = spec.clone().into_body(self.install());
+        let options = q::CreateContainerOptionsBuilder::new().name(&spec.name).build();
+        let act = format!("creating container {}", spec.name);
+        let made = self.call(&act, CHANGE_LIMIT, |c| async move { c.create_container(Some(options), body).await }).await?;
+        Ok(made.id)
     }
 
     /// Starts a container; one that runs already is fine.
@@ -187,6 +197,9 @@ impl Docker {
 
 /// bollard wants a number of seconds until the response head; a wait has none.
 pub(super) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A name that is taken by nobody is so while a container is made or removed: within a second or so, as below.
+const NAME_LOOKS: u32 = 100;
+const NAME_PAUSE: Duration = Duration::from_millis(100);
 /// A removal that is in progress ends within a second or so; 100 looks at 100 ms are far beyond that.
 const REMOVAL_LOOKS: u32 = 100;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(100);

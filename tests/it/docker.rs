@@ -96,6 +96,26 @@ async fn states_are_seen_and_ends_are_waited_for() {
     done(&docker).await;
 }
 
+/// As after a crash: the engine still makes what was asked of it, and is asked for the same again. It has given the name away then, and does
+/// not know the container yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_made_twice_at_once_is_one() {
+    let docker = docker("twice");
+    let image = base(&docker).await;
+    for round in 0..10 {
+        let spec = ContainerSpec {
+            name: format!("{}twice{round}", docker.name_prefix()),
+            image: image.clone(),
+            ..ContainerSpec::default()
+        };
+        let made = futures_util::future::join_all((0..4).map(|_| docker.create(&spec))).await;
+        let ids: Vec<String> = made.into_iter().map(|id| id.expect("made or adopted")).collect();
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        docker.remove(&ids[0]).await.expect("remove");
+    }
+    done(&docker).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_shows_a_prompt_before_its_newline_and_takes_input() {
     let docker = docker("terminal");
