@@ -21,6 +21,7 @@ pub struct Looks {
     turns: Semaphore,
     /// What an earlier daemon left in Docker is gone.
     pub swept: AtomicBool,
+    pub began: Instant,
 }
 
 impl Default for Looks {
@@ -30,6 +31,7 @@ impl Default for Looks {
             troubled: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             swept: AtomicBool::new(false),
+            began: Instant::now(),
         }
     }
 }

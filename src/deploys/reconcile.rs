@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::deploys::driver;
 use crate::deploys::world::World;
 use crate::model::deploy::Deploy;
 use crate::model::instance::Wanted;
 use crate::store::StoreError;
+
+/// The engine goes on with a creation whose caller was killed, and may list the container only when it is made: seconds on a busy disk.
+const LATE_CREATION: Duration = Duration::from_secs(60);
 
 impl World {
     /// Everything that a start has to put right: routes, instances, half-done ends of deploys, drivers. Nothing of it waits for Docker to be
@@ -73,12 +77,14 @@ impl World {
         }
     }
 
-    /// One-off containers that nobody waits for any more: once per daemon those of earlier ones, and whatever could not be removed since.
+    /// One-off containers that nobody waits for any more: those of earlier daemons, until none of them can still be in the making, and
+    /// whatever could not be removed since.
     pub(super) async fn drop_orphans(&self) {
-        // Relaxed: only this task reads and writes it.
+        // Relaxed: nothing else hangs on it.
         if !self.looks.swept.load(Ordering::Relaxed) {
+            let last = Instant::now().duration_since(self.looks.began) > LATE_CREATION;
             match self.instances.remove_orphans(|number| self.gave(number)).await {
-                Ok(()) => self.looks.swept.store(true, Ordering::Relaxed),
+                Ok(()) => self.looks.swept.store(last, Ordering::Relaxed),
                 Err(e) => tracing::warn!("removing one-off containers: {e:?}"),
             }
         }
