@@ -135,15 +135,17 @@ start_docker() {
     docker_answers || die "Docker does not answer on /var/run/docker.sock" "look at: journalctl -u docker (or $dockerd_log)"
 }
 
+# By the clock and not by tries: one try may take seconds, as with an engine that hangs.
 wait_until() {
-    local seconds=$1
+    local seconds=$1 started=$SECONDS
     shift
-    for ((n = 0; n < seconds * 10; n++)); do
-        "$@" && return
+    until "$@"; do
+        if ((SECONDS - started >= seconds)); then
+            echo "not within $seconds s: $*"
+            return 1
+        fi
         sleep 0.1
     done
-    echo "not within $seconds s: $*"
-    return 1
 }
 
 # ---- the binary ---------------------------------------------------------------------------------------------------------------------

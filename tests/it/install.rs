@@ -21,6 +21,7 @@ fn install_sh_makes_a_bare_machine_a_server_and_takes_everything_away_again() {
     assert!(!stack.is_empty(), "the base image that the machine was made of has a name");
     let images = image_names(&server);
     the_demo_shows_its_page(&server);
+    nothing_is_removed_while_docker_hangs(&server);
     a_port_that_is_taken_later_stops_the_run_with_a_reason(&server);
     data_outlives_an_uninstall(&server);
 
@@ -103,6 +104,21 @@ fn the_demo_shows_its_page(server: &Server) {
     let next = "cd ~/.config/paas-demo/hello && sed -i 's/Hello/Good day/' index.html && git commit -qam second && git push deploy main && paas ps";
     server.sh(next).ok().says(&["remote: -----> Live: v2", "web.1"]);
     server.sh("curl -sS --fail -H 'Host: hello.localhost' http://127.0.0.1/").ok().says(&["Good day from paas"]);
+}
+
+/// An engine that hangs can't be told to end an app, and after the removal nobody would know which containers are ours.
+fn nothing_is_removed_while_docker_hangs(server: &Server) {
+    let made = "cat /etc/paas/install-manifest; ls -l /usr/local/bin/paas /etc/ssh/sshd_config.d/paas.conf /var/lib/paas/paas.db; pgrep -x paas | sort";
+    let before = server.sh(made).ok().out;
+    server.sh("pkill -STOP -x dockerd").ok();
+    let done = server.install("--uninstall --purge");
+    let page = server.sh("curl -sS --fail -H 'Host: hello.localhost' http://127.0.0.1/");
+    server.sh("pkill -CONT -x dockerd").ok();
+
+    let done = done.fails(1).says(&["Docker does not answer", "nothing was changed", "systemctl start docker"]);
+    assert!(done.took < Duration::from_secs(60), "it waits for half a minute:\n{done}");
+    assert_eq!(server.sh(made).ok().out, before, "what an installation is made of, and its processes");
+    page.ok().says(&["from paas"]);
 }
 
 fn a_port_that_is_taken_later_stops_the_run_with_a_reason(server: &Server) {
