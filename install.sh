@@ -5,7 +5,7 @@
 #   ./install.sh --demo       install, then push a sample app over ssh and fetch its page
 #   ./install.sh --uninstall  remove what this script made; asks about the data
 #   ./install.sh --uninstall --purge   the data too
-#   --yes                     ask nothing
+#   --yes                     ask nothing (--uninstall keeps the data then, without --purge)
 # PAAS_BINARY=/path/to/paas   install this binary instead of building one (default: `paas` beside this script, if it is there)
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
@@ -245,7 +245,11 @@ port_for() {
     if [ -z "$holder" ]; then echo "$1"; return; fi
     while [ -n "$(who_has_port "$port")" ]; do port=$((port + 1)); done
     warn "port $1 is taken by $holder: paas listens $4on port $port instead" >&2
-    note "to change it: [proxy] $3 in $config, then run $0 again" >&2
+    if systemd_runs; then
+        note "to change it: [proxy] $3 in $config, then run $0 again" >&2
+    else
+        note "to change it: [proxy] $3 in $config, then paas down, and run $0 again" >&2
+    fi
     echo "$port"
 }
 
@@ -259,7 +263,8 @@ write_config() {
     local ssh_port
     ssh_port=$(sshd_port)
     cat >$config <<TOML
-# The settings of this paas host. All are optional; docs/config.md explains each. After a change: run install.sh again, or restart paas.
+# The settings of this paas host. All are optional; docs/config.md explains each. After a change: systemctl restart paas, and after one of listen
+# or listen_tls run install.sh again. Without systemd: paas down, then paas up --detach.
 
 # Apps answer at <app>.<domain>; without it at <app>.localhost.
 # domain = "apps.example.com"
@@ -333,45 +338,40 @@ tls_is_off() { sed -n '/^\[proxy\]/,/^\[[^p]/p' $config | grep -Eq '^listen_tls 
 
 # Says who holds a port that the proxy needs, while there is still a simple way out.
 check_ports() {
-    paas_answers && return
-    if systemd_runs && systemctl is-active -q paas-proxy.socket; then return; fi
-    local address holder
-    for address in $(addresses_of listen | grep . || echo '[::]:80'); do
-        holder=$(who_has_port "${address##*:}")
-        [ -z "$holder" ] || die "port ${address##*:} is taken by $holder" "set another one in $config, for example:" '[proxy]' 'listen = ["[::]:8080"]'
-    done
+    local address
+    for address in $(addresses_of listen | grep . || echo '[::]:80'); do check_port "${address##*:}" listen 8080; done
     tls_is_off && return
-    for address in $(addresses_of listen_tls | grep . || echo '[::]:443'); do
-        holder=$(who_has_port "${address##*:}")
-        [ -z "$holder" ] || die "port ${address##*:} is taken by $holder" "set another one in $config, for example:" '[proxy]' 'listen_tls = ["[::]:8443"]'
-    done
+    for address in $(addresses_of listen_tls | grep . || echo '[::]:443'); do check_port "${address##*:}" listen_tls 8443; done
 }
 
-# The sockets of systemd must be those of the settings.
-write_socket_drop_in() {
-    local folder=/etc/systemd/system/$1.d addresses address
+check_port() { # port setting instead
+    # What runs already has its ports: paas itself, or systemd for it.
+    if ss -Hltnp "sport = :$1" 2>/dev/null | grep -Eq '"(paas|systemd)",pid='; then return; fi
+    local holder
+    holder=$(who_has_port "$1")
+    [ -z "$holder" ] || die "port $1 is taken by $holder" "set another one in $config, for example:" '[proxy]' "$2 = [\"[::]:$3\"]"
+}
+
+# The sockets of systemd must be those of the settings. Notes in `ports_changed` whether they were others.
+write_socket_drop_in() { # socket setting
+    local folder=/etc/systemd/system/$1.d addresses wanted=''
     addresses=$(addresses_of "$2")
     if [ "$2" = listen_tls ] && tls_is_off; then
         # Wanted by other units, so it must refuse to start by itself.
-        mkdir -p "$folder"
-        printf '[Unit]\nConditionPathExists=!/\n' >"$folder/listen.conf"
-        made dir "$folder"
-        return
+        wanted=$'[Unit]\nConditionPathExists=!/'
+    elif [ -n "$addresses" ]; then
+        wanted=$'[Socket]\nListenStream=\nListenStream='${addresses//$'\n'/$'\n'ListenStream=}
     fi
-    if [ -z "$addresses" ]; then
-        rm -rf "$folder"
-        return
-    fi
-    mkdir -p "$folder"
-    {
-        printf '[Socket]\nListenStream=\n'
-        while read -r address; do printf 'ListenStream=%s\n' "$address"; done <<<"$addresses"
-    } >"$folder/listen.conf"
+    [ "$wanted" != "$(cat "$folder/listen.conf" 2>/dev/null)" ] || return 0
+    ports_changed=yes
+    rm -rf "$folder"
+    [ -n "$wanted" ] || return 0
+    install -D -m 0644 /dev/stdin "$folder/listen.conf" <<<"$wanted"
     made dir "$folder"
 }
 
 start_by_systemd() {
-    local changed=no unit
+    local changed=no ports_changed=no unit
     for unit in $units; do
         cmp -s "$here/systemd/$unit" "/etc/systemd/system/$unit" && continue
         install -m 0644 "$here/systemd/$unit" "/etc/systemd/system/$unit"
@@ -387,6 +387,12 @@ start_by_systemd() {
     systemctl daemon-reload
     # shellcheck disable=SC2086  # a list of units
     systemctl enable -q $units 2>/dev/null || true
+    if [ $ports_changed = yes ] && systemctl is-active -q paas-proxy.socket; then
+        # An open socket keeps its address, and systemd opens no other one for a process that runs.
+        say "The ports of the proxy change: it is away for a moment"
+        systemctl stop paas-proxy.service paas-proxy.socket paas-proxy-tls.socket
+        step "Starting the proxy" systemctl start paas-proxy.socket paas-proxy-tls.socket paas-proxy.service
+    fi
     if tls_is_off; then systemctl stop -q paas-proxy-tls.socket; fi
     if ! systemctl is-active -q paas-daemon.service; then
         step "Starting paas" systemctl start paas.service

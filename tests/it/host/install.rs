@@ -62,3 +62,22 @@ fn a_second_install_restarts_nothing() {
     assert_eq!(pids(), before);
     tell(&format!("a second install.sh took {:.1} s", done.took.as_secs_f64()));
 }
+
+#[test]
+fn another_port_in_the_settings_is_opened_by_install_sh() {
+    let host = host();
+    let set = |listen: &str| {
+        host.sh(&format!("sed -i '/^listen = /d; s/^\\[proxy\\]/&\\nlisten = [\"{listen}\"]/' /etc/paas/paas.toml"))
+    };
+    let page = |port: u16| host.sh(&format!("curl -sS --max-time 10 --fail -H 'Host: hello.localhost' http://127.0.0.1:{port}/"));
+    set("[::]:8081").ok();
+    let done = host.server.install("").ok();
+    let (there, here) = (page(8081), page(80));
+    set("[::]:80").ok();
+    host.server.install("").ok();
+
+    there.ok().says(&["Hello from paas"]);
+    done.says(&["The ports of the proxy change", "paas is ready"]);
+    here.fails(7);
+    page(80).ok();
+}
