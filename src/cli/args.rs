@@ -307,7 +307,7 @@ pub struct LogsArgs {
     /// The last so many lines
     #[arg(short, long, value_name = "N", default_value_t = 100)]
     pub num: usize,
-    /// Only these: web, web.1, router, build, deploy; several with commas
+    /// Only these: web, web.1, router, build, deploy, platform; several with commas
     #[arg(short, long, value_name = "PROCESS", aliases = ["ps", "process-type", "dyno-name", "source"])]
     pub process: Option<String>,
     /// Only lines since then: a duration (10m) or a time (2026-01-31T08:15:00Z)
