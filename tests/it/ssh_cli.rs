@@ -104,3 +104,19 @@ fn a_one_off_command_gives_its_output_and_its_exit_code() {
     w.paas(&["exec", "-a", &app, "-p", "web.1", "--", "/testapp", "release"]).fails(6);
     w.paas(&["run", "-a", &app, "--", "/no-such-program"]).says(&["no-such-program"]);
 }
+
+#[test]
+fn a_one_off_command_that_leaves_its_input_is_heard_to_its_end() {
+    let w = World::shared("ssh_cli");
+    let (app, repo) = (w.app("deaf"), Repo::testapp("one"));
+    repo.write("mode", "release_exit=6\nrelease_ms=300\n").commit("takes no input");
+    w.push(&repo, &app).ok();
+    // More than fits into all that lies between: some of it is still on its way when the command ends.
+    let input = vec![b'x'; 16 << 20];
+    for _ in 0..5 {
+        for verb in [vec!["run", "-a", &app, "--"], vec!["exec", "-a", &app, "-p", "web.1", "--"]] {
+            let done = w.paas_in(&[verb.as_slice(), &["/testapp", "release"]].concat(), &input).fails(6);
+            assert!(done.out.contains("ends with 6"), "{done}");
+        }
+    }
+}

@@ -123,18 +123,20 @@ async fn talk(
 ) -> std::io::Result<()> {
     let Parts { mut output, mut input } = parts;
     let reading = async {
-        let mut ended = false;
+        let (mut ended, mut takes_input) = (false, true);
         while let Some(frame) = stream::read(&mut from).await? {
             match frame {
-                Frame::Stdin(bytes) => input.write_all(&bytes).await?,
+                // One that takes no more goes on, or has just ended: what it printed and its exit code are still to come.
+                Frame::Stdin(bytes) if takes_input => {
+                    takes_input = input.write_all(&bytes).await.is_ok() && input.flush().await.is_ok();
+                }
                 Frame::Eof => {
                     ended = true;
-                    input.shutdown().await?;
+                    let _ = input.shutdown().await;
                 }
                 Frame::Resize(size) => control.resize(size).await,
-                Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Error(_) => {}
+                Frame::Stdin(_) | Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Error(_) => {}
             }
-            input.flush().await?;
         }
         // A client that says nothing more has either said so, or gone: then its command is ended.
         if ended { Ok(()) } else { Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)) }
