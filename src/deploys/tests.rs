@@ -1,36 +1,17 @@
 //! What needs a whole world: on a store and folders of its own, with no engine, no proxy and no dialer.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::feed::Feeds;
-use super::looks::Looks;
-use super::slots::BuildSlots;
-use super::world::{Cancels, Latch, Wakeups, World};
-use crate::alerts::{About, Alerts};
-use crate::builds::Builder;
+use super::world::{Ground, World};
 use crate::config::HostConfig;
-use crate::disk::Disk;
-use crate::docker::Docker;
-use crate::git::Repos;
-use crate::instances::lifecycle::Instances;
-use crate::instances::link::Links;
-use crate::instances::vitals::Vitals;
-use crate::logs::LogStore;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin, State};
 use crate::model::instance::{Instance, Wanted};
 use crate::names::{AppName, BranchName, CommitSha, DeployId, ProcessName, ReleaseNumber};
-use crate::routes::access_log::AccessLog;
-use crate::routes::proxies::Proxies;
-use crate::routes::publisher::Publisher;
 use crate::store::{NewDeploy, NewInstance, Sealer, Store};
-use crate::wire::dialer::DialClient;
-use crate::workers::Crew;
 
 /// Drivers wait in it, as nothing has been recovered.
 pub struct Fixture {
@@ -47,54 +28,18 @@ pub async fn fixture() -> Fixture {
     config.docker.socket = dir.path().join("no-docker.sock");
     std::fs::create_dir_all(config.builds_dir()).expect("mkdir");
     let store = Store::open(&config.db(), Sealer::new(&[7; 32])).await.expect("open");
-    let world = world(Arc::new(config), store.clone());
-    let app = store.app_create(&AppName::parse("shop").expect("valid"), "root", 100).await.expect("app");
-    Fixture { dir, world, app }
-}
-
-fn world(config: Arc<HostConfig>, store: Store) -> Arc<World> {
-    let install = "u".to_owned();
-    let docker = Docker::new(&config.docker.socket, &install);
-    let logs = LogStore::open(config.logs_dir(), &config.logs);
-    let about = About { host: "box".to_owned(), install: install.clone() };
-    let instances = Arc::new(Instances {
-        config: Arc::clone(&config),
-        store: store.clone(),
-        docker: docker.clone(),
-        links: Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs),
-        dial: DialClient::new(config.dialer_socket()),
-        install: install.clone(),
+    let ground = Ground {
         bin: config.state_dir.join("bin"),
-        registered: Mutex::default(),
-        leftovers: Mutex::default(),
-        vitals: Vitals::default(),
-    });
-    Arc::new(World {
-        install: install.clone(),
-        store: store.clone(),
-        docker: docker.clone(),
-        disk: Disk::new(Arc::clone(&config), docker.clone(), store.clone()),
-        builder: Builder::new(docker, Arc::clone(&config), install),
-        instances,
-        alerts: Alerts::new(store.clone(), &config.alerts, about),
-        publisher: Publisher::new(store, Arc::clone(&config), Proxies::new(AccessLog::new(Arc::clone(&logs))), None),
-        repos: Repos::new(Arc::clone(&config)),
-        logs,
-        feeds: Feeds::open(config.state_dir.join("deploys")).expect("the deploys folder"),
-        crew: Crew::default(),
-        build_slots: BuildSlots::new(1),
-        wakeups: Wakeups::default(),
-        cancels: Cancels::default(),
-        looks: Looks::default(),
-        counts_before: Mutex::new(BTreeMap::new()),
-        counts_turn: tokio::sync::Mutex::default(),
-        sources_turn: tokio::sync::Mutex::default(),
-        keys_turn: tokio::sync::Mutex::default(),
-        last_serial: AtomicU64::new(1),
+        config: Arc::new(config),
+        store,
+        install: "u".to_owned(),
+        host: "box".to_owned(),
+        fallback: None,
         first_serial: 1,
-        recovered: Latch::default(),
-        config,
-    })
+    };
+    let world = World::new(ground).expect("the deploys folder");
+    let app = world.store.app_create(&AppName::parse("shop").expect("valid"), "root", 100).await.expect("app");
+    Fixture { dir, world, app }
 }
 
 pub fn new_deploy(app: &App, origin: Origin) -> NewDeploy {
