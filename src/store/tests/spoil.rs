@@ -17,6 +17,12 @@ impl Store {
         self.write("update deploys set origin = '?' || origin").await;
     }
 
+    /// Those that are stored from now on.
+    pub(crate) async fn spoil_new_deploys(&self) {
+        self.write("create trigger spoil after insert on deploys begin update deploys set origin = '?' where id = new.id; end")
+            .await;
+    }
+
     async fn write(&self, sql: &'static str) {
         sqlx::query(sql).execute(&self.writer).await.expect("rows can be changed");
     }
