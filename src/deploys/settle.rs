@@ -131,18 +131,8 @@ impl World {
         }
         crash::point(Point::CandidatesGiven);
         retire::retire(self, app).await;
-        if !paused.is_empty() {
-            // With stop-start no two run side by side, however long Docker is away: the old ones come back when it is known that no new one runs.
-            if !self.wait_stopped(app, &made).await {
-                return false;
-            }
-            if let Err(e) = self.with_room(|| self.store.instances_want(&paused, Wanted::Live)).await {
-                tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
-                return false;
-            }
-            crash::point(Point::PausedWanted);
-            self.reconcile_app(app).await;
-            self.wait_until_healthy(app).await;
+        if !paused.is_empty() && !self.bring_back(app, &paused, &made).await {
+            return false;
         }
         if app.held_by == Some(deploy.id) {
             if let Err(e) = self.with_room(|| self.store.app_hold(app.id, None)).await {
@@ -156,6 +146,27 @@ impl World {
             crash::point(Point::HoldEnded);
         }
         crash::point(Point::FailedRemoved);
+        true
+    }
+
+    /// The old instances serve again, now that nothing of the deploy that paused them runs. False: not yet.
+    async fn bring_back(self: &Arc<Self>, app: &App, paused: &[InstanceId], made: &[InstanceId]) -> bool {
+        let Some(active) = self.read("the deploys under way", || self.store.deploys_active()).await else { return false };
+        // An earlier end may be done again by a start that finds a later deploy under way: what is paused then, that one has paused.
+        if active.iter().any(|d| d.app_id == app.id && d.state != State::Queued) {
+            return true;
+        }
+        // With stop-start no two run side by side, however long Docker is away: the old ones come back when it is known that no new one runs.
+        if !self.wait_stopped(app, made).await {
+            return false;
+        }
+        if let Err(e) = self.with_room(|| self.store.instances_want(paused, Wanted::Live)).await {
+            tracing::error!(app = %app.name, "bringing the old instances back: {e}");
+            return false;
+        }
+        crash::point(Point::PausedWanted);
+        self.reconcile_app(app).await;
+        self.wait_until_healthy(app).await;
         true
     }
 
@@ -178,13 +189,25 @@ impl World {
         }
     }
 
-    /// Tries again to move the branches that could not be moved. For the app's driver: no deploy goes live beside it.
-    pub(super) async fn finish_branches(&self, app_id: i64) {
+    /// Tries again what could not be done at the end of deploys. For the app's driver: no deploy is under way beside it.
+    pub(super) async fn finish_rest(self: &Arc<Self>, app_id: i64) {
         for deploy in self.store.deploys_to_end(app_id).await.unwrap_or_default() {
-            if deploy.state == State::Live
-                && self.move_branch(&deploy).await
-                && let Err(e) = self.store.deploy_ended(deploy.id).await
-            {
+            let whole = match deploy.state {
+                State::Live => self.move_branch(&deploy).await,
+                State::Failed | State::Cancelled => match self.store.app_by_id(app_id).await {
+                    Ok(app) => self.undo(&deploy, &app).await,
+                    Err(_) => false,
+                },
+                // Who admitted the newer one is at the end of this one.
+                State::Superseded
+                | State::Queued
+                | State::Building
+                | State::Preparing
+                | State::Starting
+                | State::Probing
+                | State::Shifting => false,
+            };
+            if whole && let Err(e) = self.store.deploy_ended(deploy.id).await {
                 tracing::warn!(app = %deploy.app, deploy = %deploy.id, "noting the end: {e}");
             }
         }

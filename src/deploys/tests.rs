@@ -1,5 +1,6 @@
 //! What needs a whole world: on a store and folders of its own, with no proxy, no dialer, and no engine but one that a test plays.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -7,16 +8,20 @@ use std::time::Duration;
 
 use super::world::{Ground, World};
 use crate::config::HostConfig;
+use crate::manifest::SourceFiles;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin, State};
 use crate::model::instance::{Instance, Wanted};
+use crate::model::release::Image;
 use crate::names::{AppName, BranchName, CommitSha, DeployId, ProcessName, ReleaseNumber};
-use crate::store::{NewDeploy, NewInstance, Sealer, Store};
+use crate::store::{NewDeploy, NewInstance, NewRelease, Sealer, Store};
 
 mod admission;
 mod branches;
+mod driving;
 mod engine;
 mod retirement;
+mod start;
 mod undo;
 
 /// Drivers wait in it, as nothing has been recovered.
@@ -75,13 +80,42 @@ async fn live(world: &Arc<World>, app: &App, commit: &CommitSha) -> Deploy {
     let branch = BranchName::parse("main").expect("valid");
     let origin = Origin::Push { branch, old: None };
     let new = NewDeploy { commit: Some(commit.clone()), ..new_deploy(app, origin) };
-    let (mut deploy, _) = world.store.deploy_admit(&new).await.expect("admitted");
-    for state in [State::Building, State::Preparing, State::Starting, State::Probing, State::Shifting, State::Live] {
-        world.store.deploy_move(&deploy, state, "").await.expect("a legal move");
-        deploy = world.store.deploy(deploy.id).await.expect("deploy");
-    }
+    let (deploy, _) = world.store.deploy_admit(&new).await.expect("admitted");
+    let states = [State::Building, State::Preparing, State::Starting, State::Probing, State::Shifting, State::Live];
+    let deploy = moved(world, deploy, &states).await;
     world.after(&deploy).await;
     deploy
+}
+
+/// A deploy of a release with this `paas.toml`, in the state that follows.
+async fn prepared(world: &World, app: &App, paas_toml: &str) -> Deploy {
+    let (deploy, _) = world.store.deploy_admit(&new_deploy(app, Origin::Config)).await.expect("admitted");
+    let deploy = moved(world, deploy, &[State::Building]).await;
+    let files = SourceFiles { paas_toml: Some(paas_toml.to_owned()), ..SourceFiles::default() };
+    let image = Image {
+        id: "sha256:1".to_owned(),
+        tag: "paas-u/shop:d1".to_owned(),
+        default_processes: BTreeMap::new(),
+        release_command: None,
+    };
+    let manifest = crate::manifest::read(&files).expect("a manifest");
+    let new = NewRelease { commit: None, description: "config".to_owned(), image, manifest, config: BTreeMap::new() };
+    world.store.release_record(&deploy, &new).await.expect("recorded");
+    world.store.deploy(deploy.id).await.expect("deploy")
+}
+
+async fn moved(world: &World, mut deploy: Deploy, states: &[State]) -> Deploy {
+    for state in states {
+        world.store.deploy_move(&deploy, *state, "").await.expect("a legal move");
+        deploy = world.store.deploy(deploy.id).await.expect("deploy");
+    }
+    deploy
+}
+
+/// What a follower of the deploy reads now.
+fn told(world: &World, deploy: &Deploy) -> String {
+    let file = world.config.state_dir.join("deploys").join(format!("{}-{}.events", deploy.app, deploy.id));
+    std::fs::read_to_string(file).unwrap_or_default()
 }
 
 /// An instance of `deploy` of which that is wanted.

@@ -1,6 +1,9 @@
 use super::engine::Engine;
 use super::*;
 
+/// Nobody waits long for what can't answer.
+const WEB: &str = "[processes.web]\ncommand = \"./serve\"\n[processes.web.health]\ngrace = \"1s\"\n";
+
 #[tokio::test]
 async fn old_instances_of_a_stop_start_stay_stopped_for_as_long_as_new_ones_may_run() {
     let Fixture { dir: _dir, world, app } = fixture().await;
@@ -64,6 +67,41 @@ async fn old_instances_come_back_although_the_rows_could_not_be_read_for_a_time(
     world.store.mend_instances().await;
 
     until("it does not come back", async || wanted(&world, &old).await == Wanted::Live).await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_done_again_leaves_alone_what_a_later_deploy_has_paused() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let first = prepared(&world, &app, WEB).await;
+    let first = moved(&world, first, &[State::Failed]).await;
+    let (later, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
+    let later = moved(&world, later, &[State::Building, State::Preparing, State::Starting]).await;
+    let old = instance(&world, &app, DeployId(later.id.0 + 1), Wanted::Paused).await;
+
+    assert!(world.undo(&first, &app).await);
+    assert_eq!(wanted(&world, &old).await, Wanted::Paused, "two would run");
+    let later = moved(&world, later, &[State::Failed]).await;
+    assert!(world.undo(&later, &app).await);
+    assert_eq!(wanted(&world, &old).await, Wanted::Live);
+}
+
+#[tokio::test]
+async fn an_end_that_could_not_be_done_is_tried_again_by_the_same_daemon() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let first = prepared(&world, &app, WEB).await;
+    world.store.deploy_ended(moved(&world, first, &[State::Failed]).await.id).await.expect("noted");
+    let old = instance(&world, &app, DeployId(7), Wanted::Paused).await;
+    let (deploy, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
+    world.store.deploy_ask_cancel(deploy.id, "root").await.expect("asked");
+    world.store.freeze_instances().await;
+    world.recovered.set();
+    crate::deploys::driver::drive(&world, app.id);
+    until("it is not told", async || told(&world, &deploy).contains("cancelled")).await;
+    world.store.thaw_instances().await;
+    world.wakeups.wake(app.id);
+    until("it does not come back", async || wanted(&world, &old).await == Wanted::Live).await;
+    let to_end = async || world.store.deploys_to_end(app.id).await.expect("deploys");
+    until("it has not ended", async || to_end().await.is_empty()).await;
 }
 
 fn undoing(world: &Arc<World>, app: &App, deploy: Deploy) -> tokio::task::JoinHandle<bool> {
