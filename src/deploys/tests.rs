@@ -22,6 +22,7 @@ mod driving;
 mod engine;
 mod retirement;
 mod start;
+mod steps;
 mod undo;
 
 /// Drivers wait in it, as nothing has been recovered.
