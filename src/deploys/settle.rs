@@ -30,7 +30,7 @@ impl World {
         retire::retire(self, app).await;
     }
 
-    async fn switch_workers(self: &Arc<Self>, app: &App) -> Result<(), StepError> {
+    pub(super) async fn switch_workers(self: &Arc<Self>, app: &App) -> Result<(), StepError> {
         let Some(live) = app.live else { return Ok(()) };
         let release = self.store.release(app.id, live).await?;
         let rows = self.store.instances_of(app.id).await?;
@@ -38,42 +38,67 @@ impl World {
             let of = |wanted: Wanted| -> Vec<Instance> {
                 rows.iter().filter(|i| i.process == process.name && i.wanted == wanted && !i.takes_requests()).cloned().collect()
             };
-            self.switch(&process, of(Wanted::Live), of(Wanted::Retiring)).await;
+            self.switch(app, &process, of(Wanted::Live), of(Wanted::Retiring)).await?;
         }
         Ok(())
     }
 
     /// The old ones get their stop signal and the new ones open, in the order that the manifest asks for.
-    async fn switch(self: &Arc<Self>, process: &Process, new: Vec<Instance>, old: Vec<Instance>) {
+    async fn switch(
+        self: &Arc<Self>,
+        app: &App,
+        process: &Process,
+        new: Vec<Instance>,
+        old: Vec<Instance>,
+    ) -> Result<(), StepError> {
+        let mut leaving = Vec::new();
+        for row in old {
+            // That of its own release: the new one's signal may mean something else to it, and its limit cut its work short.
+            let rule = self.store.release(app.id, row.release).await?.stop_rule(&row.process);
+            leaving.push((row, rule));
+        }
         let open = |rows: &[Instance]| rows.iter().for_each(|row| self.instances.open(row));
-        let term = |rows: &[Instance]| {
-            for row in rows {
-                self.instances.term(row, &process.spec.stop_signal, process.spec.stop_timeout);
+        let term = || {
+            for (row, (signal, limit)) in &leaving {
+                self.instances.term(row, signal, *limit);
             }
         };
         match process.spec.switch {
             Switch::AfterTerm => {
-                term(&old);
+                term();
                 crash::point(Point::WorkersTold);
                 open(&new);
             }
             Switch::Overlap => {
                 open(&new);
-                term(&old);
+                term();
             }
-            Switch::Exclusive if old.is_empty() => open(&new),
-            Switch::Exclusive if new.is_empty() => term(&old),
+            Switch::Exclusive if leaving.is_empty() => open(&new),
+            Switch::Exclusive if new.is_empty() => term(),
             Switch::Exclusive => {
-                term(&old);
-                let world = Arc::clone(self);
-                let limit = process.spec.stop_timeout + Duration::from_secs(5);
+                term();
+                let (world, app) = (Arc::clone(self), app.clone());
                 let name = format!("exclusive switch of {}", new.first().map_or(InstanceId(0), |i| i.id));
                 self.crew.start_once(&name, async move {
-                    for row in &old {
-                        world.instances.wait_ended(row, limit).await;
+                    for (row, (_, limit)) in &leaving {
+                        // Docker tells of the end at once. One that is away tells nothing: that is no end.
+                        world.instances.wait_ended(row, *limit + Duration::from_secs(5)).await;
                     }
-                    new.iter().for_each(|row| world.instances.open(row));
+                    let ids: Vec<InstanceId> = leaving.iter().map(|(row, _)| row.id).collect();
+                    if world.wait_stopped(&app, &ids).await {
+                        world.open_live(&new).await;
+                    }
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens those that are still to run. One that can't be read is opened by `put_right`.
+    async fn open_live(&self, rows: &[Instance]) {
+        for row in rows {
+            if matches!(self.store.instance(row.id).await, Ok(Some(now)) if now.wanted == Wanted::Live) {
+                self.instances.open(row);
             }
         }
     }

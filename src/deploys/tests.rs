@@ -24,6 +24,7 @@ mod retirement;
 mod start;
 mod steps;
 mod undo;
+mod workers;
 
 /// Drivers wait in it, as nothing has been recovered.
 pub struct Fixture {
