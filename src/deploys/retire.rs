@@ -141,10 +141,14 @@ impl World {
         }
     }
 
-    /// With two generations still finishing, the streams of the oldest get no more time, and the new one waits.
+    /// With two generations still finishing, the streams of the oldest get no more time, and the new one waits. What is counted has finished,
+    /// also if its container can't be removed.
     pub(super) async fn too_many_generations(&self, rows: &[Instance]) -> Result<bool, StepError> {
-        let mut generations: Vec<DeployId> =
-            rows.iter().filter(|i| i.wanted == Wanted::Retiring && i.takes_requests()).filter_map(|i| i.retired_by).collect();
+        let mut generations: Vec<DeployId> = rows
+            .iter()
+            .filter(|i| i.wanted == Wanted::Retiring && i.takes_requests() && !i.counted)
+            .filter_map(|i| i.retired_by)
+            .collect();
         generations.sort_unstable();
         generations.dedup();
         if generations.len() < GENERATIONS {

@@ -34,3 +34,18 @@ async fn a_retirement_is_tried_again_within_a_moment_however_long_docker_was_awa
     // The fifth try of one whose pauses double comes after 7.5 s.
     until("it is not tried again at once", async || engine.calls().len() >= 5).await;
 }
+
+#[tokio::test]
+async fn what_has_finished_and_cannot_be_removed_holds_up_no_later_deploy() {
+    let Fixture { dir: _dir, world, app: _ } = fixture().await;
+    let row = |id: i64, counted: bool| Instance {
+        wanted: Wanted::Retiring,
+        retired_by: Some(DeployId(id)),
+        cut_streams: true,
+        counted,
+        ..Instance::example(id, "web")
+    };
+    let is_too_many = async |rows: &[Instance]| world.too_many_generations(rows).await.expect("nothing is asked");
+    assert!(is_too_many(&[row(1, false), row(2, false)]).await);
+    assert!(!is_too_many(&[row(1, true), row(2, false)]).await);
+}
