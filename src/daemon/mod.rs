@@ -12,39 +12,20 @@ pub mod roles;
 mod stack;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::alerts::{About, Alerts};
 use crate::api::server::{Server, accept};
 use crate::base::clock::UnixMillis;
-use crate::builds::Builder;
 use crate::certs;
 use crate::config::HostConfig;
-use crate::deploys::feed::Feeds;
-use crate::deploys::looks::Looks;
-use crate::deploys::slots::BuildSlots;
-use crate::deploys::world::{Cancels, Latch, Wakeups, World};
-use crate::disk::Disk;
-use crate::docker::Docker;
-use crate::git::Repos;
+use crate::deploys::world::{Ground, World};
 use crate::handover::systemd;
-use crate::instances::lifecycle::Instances;
-use crate::instances::link::Links;
-use crate::instances::vitals::Vitals;
-use crate::logs::LogStore;
-use crate::routes::access_log::AccessLog;
-use crate::routes::proxies::Proxies;
-use crate::routes::publisher::Publisher;
 use crate::store::{self, Sealer, Store};
 use crate::wire;
-use crate::wire::dialer::DialClient;
-use crate::workers::Crew;
 
 /// How long background work may take to reach a place where it can be left; everything is re-entered at the next start.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -135,53 +116,16 @@ async fn build_world(config: &Arc<HostConfig>) -> anyhow::Result<Arc<World>> {
     let sealer = Sealer::load_or_create(&config.secret_key())?;
     let store = Store::open(&config.db(), sealer).await?;
     let install = store.setting_or("install", install::new_uuid).await?;
-    let bin = install::init_binary(config).context("keeping a copy of the binary for instances")?;
-    let docker = Docker::new(&config.docker.socket, &install);
-    let logs = LogStore::open(config.logs_dir(), &config.logs);
-    let links = Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs);
-    let dial = DialClient::new(config.dialer_socket());
-    let first_serial = u64::try_from(UnixMillis::now().0).unwrap_or(0);
-    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let alerts = Alerts::new(store.clone(), &config.alerts, About { host, install: install.clone() });
-    let proxies = Proxies::new(AccessLog::new(Arc::clone(&logs)));
-    let instances = Arc::new(Instances {
+    let ground = Ground {
         config: Arc::clone(config),
-        store: store.clone(),
-        docker: docker.clone(),
-        links,
-        dial,
-        install: install.clone(),
-        bin,
-        registered: Mutex::default(),
-        leftovers: Mutex::default(),
-        vitals: Vitals::default(),
-    });
-    Ok(Arc::new(World {
-        config: Arc::clone(config),
-        install: install.clone(),
-        store: store.clone(),
-        docker: docker.clone(),
-        disk: Disk::new(Arc::clone(config), docker.clone(), store.clone()),
-        builder: Builder::new(docker, Arc::clone(config), install),
-        instances,
-        publisher: Publisher::new(store, Arc::clone(config), proxies, fallback(config)),
-        repos: Repos::new(Arc::clone(config)),
-        logs,
-        alerts,
-        feeds: Feeds::open(config.state_dir.join("deploys")).context("opening the deploys folder")?,
-        crew: Crew::default(),
-        build_slots: BuildSlots::new(config.build.concurrency),
-        wakeups: Wakeups::default(),
-        cancels: Cancels::default(),
-        looks: Looks::default(),
-        counts_before: Mutex::new(BTreeMap::new()),
-        counts_turn: tokio::sync::Mutex::default(),
-        sources_turn: tokio::sync::Mutex::default(),
-        keys_turn: tokio::sync::Mutex::default(),
-        last_serial: AtomicU64::new(first_serial),
-        first_serial,
-        recovered: Latch::default(),
-    }))
+        store,
+        install,
+        host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        bin: install::init_binary(config).context("keeping a copy of the binary for instances")?,
+        fallback: fallback(config),
+        first_serial: u64::try_from(UnixMillis::now().0).unwrap_or(0),
+    };
+    World::new(ground).context("opening the deploys folder")
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

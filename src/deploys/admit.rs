@@ -50,7 +50,7 @@ impl World {
             let world = Arc::clone(self);
             // Beside the admission, which waits for nothing that may take long.
             self.crew.start_once(&format!("end of {older}"), async move {
-                if let Ok(older) = world.store.deploy(older).await {
+                if let Some(older) = world.read("what was superseded", || world.store.deploy(older)).await {
                     world.after(&older).await;
                 }
             });

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 
 /// How long a deploy waits for Docker to come back before it fails.
 const ENGINE_LIMIT: Duration = Duration::from_secs(300);
-/// Between looks at an engine that is away, or a disk that is full.
+/// Between looks at an engine that is away.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// Before a row is read again that moved under a step, or could not be written.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -51,7 +51,7 @@ impl World {
                         _ = stopping.changed() => {}
                         () = tokio::time::sleep(Duration::from_secs(30)) => {}
                     }
-                    self.finish_branches(app_id).await;
+                    self.finish_rest(app_id).await;
                 }
                 Err(StoreError::NotFound(_)) => return,
                 Err(e) => {
@@ -120,43 +120,14 @@ impl World {
                     self.end(&deploy, State::Failed, &why, last_lines, &next).await
                 }
             }
-            match self.store.deploy(deploy.id).await {
-                Ok(now) => {
-                    if now.state != deploy.state {
-                        entered = Instant::now();
-                    }
-                    deploy = now;
-                }
-                Err(e) => {
-                    tracing::error!(deploy = %deploy.id, "reading the deploy: {e}");
-                    return;
-                }
+            // One that is over and could not be read would end without what follows.
+            let Some(now) = self.read("the deploy", || self.store.deploy(deploy.id)).await else { return };
+            if now.state != deploy.state {
+                entered = Instant::now();
             }
+            deploy = now;
         }
         self.after(&deploy).await;
-    }
-
-    /// Until the store can commit, or the daemon stops: a move that cannot be noted must not be made. Cancel-safe: yes.
-    pub(super) async fn wait_for_room(&self) {
-        let stopping = self.crew.stopping();
-        while !self.disk.store_has_room() && !*stopping.borrow() {
-            tokio::time::sleep(ENGINE_PAUSE).await;
-        }
-    }
-
-    /// Does a write without which something would stay half done: it waits for room as often as it finds none. Cancel-safe: as `write` is.
-    pub(super) async fn with_room<F>(&self, write: impl Fn() -> F) -> Result<(), StoreError>
-    where
-        F: Future<Output = Result<(), StoreError>>,
-    {
-        let stopping = self.crew.stopping();
-        loop {
-            self.wait_for_room().await;
-            match write().await {
-                Err(StoreError::NoRoom) if !*stopping.borrow() => {}
-                done => return done,
-            }
-        }
     }
 
     async fn go_on(&self, deploy: &Deploy, next: Next) {
@@ -226,10 +197,7 @@ impl World {
 
     /// What follows the end of a deploy. Every part may be done again: after a crash a start calls it for those that have not ended.
     pub(super) async fn after(self: &Arc<Self>, deploy: &Deploy) {
-        let app = match self.store.app_by_id(deploy.app_id).await {
-            Ok(app) => app,
-            Err(_) => return,
-        };
+        let Some(app) = self.read("the app", || self.store.app_by_id(deploy.app_id)).await else { return };
         let mut whole = true;
         match deploy.state {
             State::Live => {
@@ -261,7 +229,7 @@ impl World {
         self.drop_source(deploy).await;
         crash::point(Point::SourceDropped);
         self.prune(&app).await;
-        // What could not be done (it was logged) is tried again: a branch by the driver when it has nothing else to do, all of it by the next start.
+        // What could not be done (it was logged) is tried again by the driver when it has nothing else to do, and by the next start.
         if whole && let Err(e) = self.store.deploy_ended(deploy.id).await {
             tracing::warn!(app = %deploy.app, deploy = %deploy.id, "noting the end: {e}");
         }
@@ -270,19 +238,22 @@ impl World {
 
     /// A crash may have come between the end of a deploy and what follows it.
     async fn finish_ended(self: &Arc<Self>, app_id: i64) {
-        let Ok(app) = self.store.app_by_id(app_id).await else { return };
+        let Some(app) = self.read("the app", || self.store.app_by_id(app_id)).await else { return };
         if app.destroying {
             return;
         }
-        for deploy in self.store.deploys_to_end(app_id).await.unwrap_or_default() {
+        let to_end = self.read("what has not ended", || self.store.deploys_to_end(app_id)).await;
+        for deploy in to_end.unwrap_or_default() {
             self.after(&deploy).await;
         }
         self.settle(&app).await;
     }
 
     async fn tell_superseded(&self, deploy: &Deploy) {
-        let newer = self.store.deploys(deploy.app_id, 50).await.unwrap_or_default();
-        let by = newer.iter().map(|d| d.id).filter(|id| *id > deploy.id).min().unwrap_or(deploy.id);
+        let newer = self.store.deploys(deploy.app_id, u32::MAX).await.unwrap_or_default();
+        // The first that may: one between them that takes nobody's place is not it.
+        let may = newer.iter().filter(|d| d.id > deploy.id && d.origin.supersedes(&deploy.origin));
+        let by = may.map(|d| d.id).min().unwrap_or(deploy.id);
         self.feeds.tell(&deploy.app, deploy.id, &Happened::Superseded { by });
     }
 

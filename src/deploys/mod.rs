@@ -23,6 +23,7 @@ pub mod settle;
 pub mod slots;
 pub mod source;
 pub mod step;
+pub mod tries;
 pub mod watch;
 pub mod why;
 pub mod world;

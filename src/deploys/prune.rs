@@ -56,8 +56,10 @@ impl World {
         };
         let tags: Vec<String> = keep.into_iter().map(|image| image.tag).collect();
         // An image whose build has ended, but whose release is not recorded yet, belongs to an active deploy.
-        let active: Vec<String> =
-            self.store.deploys_active().await.unwrap_or_default().iter().map(|d| self.builder.tag_for(&d.app, d.id)).collect();
+        let active: Vec<String> = match self.store.deploys_active().await {
+            Ok(active) => active.iter().map(|d| self.builder.tag_for(&d.app, d.id)).collect(),
+            Err(e) => return tracing::warn!("reading which deploys are under way: {e}"),
+        };
         if let Err(e) = self.builder.prune(&app.name, &[tags, active].concat()).await {
             tracing::warn!(app = %app.name, "removing old images: {e}");
         }

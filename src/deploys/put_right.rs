@@ -144,13 +144,14 @@ impl World {
         Ok(())
     }
 
-    /// A worker may have to wait for the end of its forerunner: opening it is the switch's business while there is one.
-    async fn waits_for_forerunner(&self, app: &App, row: &Instance) -> Result<bool, StepError> {
+    /// A worker may have to wait for the end of its forerunner: opening it is the switch's business while there is one. What a failed deploy made
+    /// is none: its gate was never opened.
+    pub(super) async fn waits_for_forerunner(&self, app: &App, row: &Instance) -> Result<bool, StepError> {
         if row.takes_requests() {
             return Ok(false);
         }
         let rows = self.store.instances_of(app.id).await?;
-        Ok(rows.iter().any(|i| i.process == row.process && matches!(i.wanted, Wanted::Retiring | Wanted::Gone)))
+        Ok(rows.iter().any(|i| i.process == row.process && i.wanted == Wanted::Retiring))
     }
 
     /// The dialer must know the way into the container that runs now.

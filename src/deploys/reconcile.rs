@@ -17,10 +17,17 @@ impl World {
     /// Everything that a start has to put right: routes, instances, half-done ends of deploys, drivers. Nothing of it waits for Docker to be
     /// there: what needs it is done as soon as it answers.
     pub async fn recover(self: &Arc<Self>) {
-        let apps = self.store.apps().await.unwrap_or_default();
+        let Some(apps) = self.read("the apps", || self.store.apps()).await else { return };
         let docker_answers = !self.docker.ping().await.1.is_bad();
         for app in &apps {
-            let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+            let rows = match self.store.instances_of(app.id).await {
+                Ok(rows) => rows,
+                // Not as if it had none: what runs would be taken for gone.
+                Err(e) => {
+                    tracing::error!(app = %app.name, "reading the instances: {e}");
+                    continue;
+                }
+            };
             for row in rows.iter().filter(|i| i.wanted != Wanted::Gone) {
                 // The link must listen for whatever runs: an init that reconnects brings its state with it, and hears what was asked of it
                 // meanwhile (one that is paused may still have to be told to stop).
@@ -71,7 +78,11 @@ impl World {
 
     /// The dialer outlives the daemon: ways into instances that were removed meanwhile are closed.
     async fn drop_unknown_targets(&self) {
-        let known: Vec<_> = self.store.instances().await.unwrap_or_default().iter().map(|i| i.id).collect();
+        let known: Vec<_> = match self.store.instances().await {
+            Ok(rows) => rows.iter().map(|i| i.id).collect(),
+            // Nothing is closed by somebody who does not know what is there.
+            Err(e) => return tracing::error!("reading the instances: {e}"),
+        };
         if let Err(e) = self.instances.prune_targets(&known).await {
             tracing::warn!("asking the dialer for its targets: {e}");
         }
@@ -97,6 +108,11 @@ impl World {
         for app in self.store.apps().await? {
             if let Err(e) = self.repos.drop_stale_locks(&app.name) {
                 tracing::warn!(app = %app.name, "{e}");
+            }
+            // Their last event may be what was cut.
+            match self.store.deploys_to_end(app.id).await {
+                Ok(over) => self.resume_feeds(&over),
+                Err(e) => tracing::warn!(app = %app.name, "reading which deploys have not ended: {e}"),
             }
         }
         let active = self.store.deploys_active().await?;

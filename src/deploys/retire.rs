@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::backoff::Backoff;
 use crate::base::crash::{self, Point};
 use crate::deploys::error::StepError;
+use crate::deploys::tries::again;
 use crate::deploys::world::World;
 use crate::model::app::App;
 use crate::model::instance::{Instance, Wanted};
@@ -40,11 +40,6 @@ pub(super) async fn retire(world: &Arc<World>, app: &App) {
     }
 }
 
-/// Between tries: nobody else tries.
-fn again() -> Backoff {
-    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
-}
-
 /// Waits until the rows of `ids` are gone, at most a minute.
 pub(super) async fn wait_gone(world: &World, ids: &[InstanceId]) {
     for _ in 0..600 {
@@ -60,21 +55,6 @@ pub(super) async fn wait_gone(world: &World, ids: &[InstanceId]) {
 }
 
 impl World {
-    /// The rows of an app's instances, as often as it takes to read them. None: the daemon stops.
-    pub(super) async fn instances_read(&self, app: &App) -> Option<Vec<Instance>> {
-        let mut pause = again();
-        loop {
-            match self.store.instances_of(app.id).await {
-                Ok(rows) => return Some(rows),
-                Err(e) => tracing::error!(app = %app.name, "reading the instances: {e}; it is tried again"),
-            }
-            if *self.crew.stopping().borrow() {
-                return None;
-            }
-            tokio::time::sleep(pause.pause()).await;
-        }
-    }
-
     /// One try.
     async fn retire_now(self: &Arc<Self>, row: &Instance) -> Result<(), StepError> {
         self.wait_for_room().await;
@@ -161,10 +141,14 @@ impl World {
         }
     }
 
-    /// With two generations still finishing, the streams of the oldest get no more time, and the new one waits.
+    /// With two generations still finishing, the streams of the oldest get no more time, and the new one waits. What is counted has finished,
+    /// also if its container can't be removed.
     pub(super) async fn too_many_generations(&self, rows: &[Instance]) -> Result<bool, StepError> {
-        let mut generations: Vec<DeployId> =
-            rows.iter().filter(|i| i.wanted == Wanted::Retiring && i.takes_requests()).filter_map(|i| i.retired_by).collect();
+        let mut generations: Vec<DeployId> = rows
+            .iter()
+            .filter(|i| i.wanted == Wanted::Retiring && i.takes_requests() && !i.counted)
+            .filter_map(|i| i.retired_by)
+            .collect();
         generations.sort_unstable();
         generations.dedup();
         if generations.len() < GENERATIONS {

@@ -30,7 +30,7 @@ impl World {
         retire::retire(self, app).await;
     }
 
-    async fn switch_workers(self: &Arc<Self>, app: &App) -> Result<(), StepError> {
+    pub(super) async fn switch_workers(self: &Arc<Self>, app: &App) -> Result<(), StepError> {
         let Some(live) = app.live else { return Ok(()) };
         let release = self.store.release(app.id, live).await?;
         let rows = self.store.instances_of(app.id).await?;
@@ -38,42 +38,67 @@ impl World {
             let of = |wanted: Wanted| -> Vec<Instance> {
                 rows.iter().filter(|i| i.process == process.name && i.wanted == wanted && !i.takes_requests()).cloned().collect()
             };
-            self.switch(&process, of(Wanted::Live), of(Wanted::Retiring)).await;
+            self.switch(app, &process, of(Wanted::Live), of(Wanted::Retiring)).await?;
         }
         Ok(())
     }
 
     /// The old ones get their stop signal and the new ones open, in the order that the manifest asks for.
-    async fn switch(self: &Arc<Self>, process: &Process, new: Vec<Instance>, old: Vec<Instance>) {
+    async fn switch(
+        self: &Arc<Self>,
+        app: &App,
+        process: &Process,
+        new: Vec<Instance>,
+        old: Vec<Instance>,
+    ) -> Result<(), StepError> {
+        let mut leaving = Vec::new();
+        for row in old {
+            // That of its own release: the new one's signal may mean something else to it, and its limit cut its work short.
+            let rule = self.store.release(app.id, row.release).await?.stop_rule(&row.process);
+            leaving.push((row, rule));
+        }
         let open = |rows: &[Instance]| rows.iter().for_each(|row| self.instances.open(row));
-        let term = |rows: &[Instance]| {
-            for row in rows {
-                self.instances.term(row, &process.spec.stop_signal, process.spec.stop_timeout);
+        let term = || {
+            for (row, (signal, limit)) in &leaving {
+                self.instances.term(row, signal, *limit);
             }
         };
         match process.spec.switch {
             Switch::AfterTerm => {
-                term(&old);
+                term();
                 crash::point(Point::WorkersTold);
                 open(&new);
             }
             Switch::Overlap => {
                 open(&new);
-                term(&old);
+                term();
             }
-            Switch::Exclusive if old.is_empty() => open(&new),
-            Switch::Exclusive if new.is_empty() => term(&old),
+            Switch::Exclusive if leaving.is_empty() => open(&new),
+            Switch::Exclusive if new.is_empty() => term(),
             Switch::Exclusive => {
-                term(&old);
-                let world = Arc::clone(self);
-                let limit = process.spec.stop_timeout + Duration::from_secs(5);
+                term();
+                let (world, app) = (Arc::clone(self), app.clone());
                 let name = format!("exclusive switch of {}", new.first().map_or(InstanceId(0), |i| i.id));
                 self.crew.start_once(&name, async move {
-                    for row in &old {
-                        world.instances.wait_ended(row, limit).await;
+                    for (row, (_, limit)) in &leaving {
+                        // Docker tells of the end at once. One that is away tells nothing: that is no end.
+                        world.instances.wait_ended(row, *limit + Duration::from_secs(5)).await;
                     }
-                    new.iter().for_each(|row| world.instances.open(row));
+                    let ids: Vec<InstanceId> = leaving.iter().map(|(row, _)| row.id).collect();
+                    if world.wait_stopped(&app, &ids).await {
+                        world.open_live(&new).await;
+                    }
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens those that are still to run. One that can't be read is opened by `put_right`.
+    async fn open_live(&self, rows: &[Instance]) {
+        for row in rows {
+            if matches!(self.store.instance(row.id).await, Ok(Some(now)) if now.wanted == Wanted::Live) {
+                self.instances.open(row);
             }
         }
     }
@@ -131,18 +156,8 @@ impl World {
         }
         crash::point(Point::CandidatesGiven);
         retire::retire(self, app).await;
-        if !paused.is_empty() {
-            // With stop-start no two run side by side, however long Docker is away: the old ones come back when it is known that no new one runs.
-            if !self.wait_stopped(app, &made).await {
-                return false;
-            }
-            if let Err(e) = self.with_room(|| self.store.instances_want(&paused, Wanted::Live)).await {
-                tracing::error!(app = %app.name, deploy = %deploy.id, "bringing the old instances back: {e}");
-                return false;
-            }
-            crash::point(Point::PausedWanted);
-            self.reconcile_app(app).await;
-            self.wait_until_healthy(app).await;
+        if !paused.is_empty() && !self.bring_back(app, &paused, &made).await {
+            return false;
         }
         if app.held_by == Some(deploy.id) {
             if let Err(e) = self.with_room(|| self.store.app_hold(app.id, None)).await {
@@ -156,6 +171,27 @@ impl World {
             crash::point(Point::HoldEnded);
         }
         crash::point(Point::FailedRemoved);
+        true
+    }
+
+    /// The old instances serve again, now that nothing of the deploy that paused them runs. False: not yet.
+    async fn bring_back(self: &Arc<Self>, app: &App, paused: &[InstanceId], made: &[InstanceId]) -> bool {
+        let Some(active) = self.read("the deploys under way", || self.store.deploys_active()).await else { return false };
+        // An earlier end may be done again by a start that finds a later deploy under way: what is paused then, that one has paused.
+        if active.iter().any(|d| d.app_id == app.id && d.state != State::Queued) {
+            return true;
+        }
+        // With stop-start no two run side by side, however long Docker is away: the old ones come back when it is known that no new one runs.
+        if !self.wait_stopped(app, made).await {
+            return false;
+        }
+        if let Err(e) = self.with_room(|| self.store.instances_want(paused, Wanted::Live)).await {
+            tracing::error!(app = %app.name, "bringing the old instances back: {e}");
+            return false;
+        }
+        crash::point(Point::PausedWanted);
+        self.reconcile_app(app).await;
+        self.wait_until_healthy(app).await;
         true
     }
 
@@ -178,13 +214,25 @@ impl World {
         }
     }
 
-    /// Tries again to move the branches that could not be moved. For the app's driver: no deploy goes live beside it.
-    pub(super) async fn finish_branches(&self, app_id: i64) {
+    /// Tries again what could not be done at the end of deploys. For the app's driver: no deploy is under way beside it.
+    pub(super) async fn finish_rest(self: &Arc<Self>, app_id: i64) {
         for deploy in self.store.deploys_to_end(app_id).await.unwrap_or_default() {
-            if deploy.state == State::Live
-                && self.move_branch(&deploy).await
-                && let Err(e) = self.store.deploy_ended(deploy.id).await
-            {
+            let whole = match deploy.state {
+                State::Live => self.move_branch(&deploy).await,
+                State::Failed | State::Cancelled => match self.store.app_by_id(app_id).await {
+                    Ok(app) => self.undo(&deploy, &app).await,
+                    Err(_) => false,
+                },
+                // Who admitted the newer one is at the end of this one.
+                State::Superseded
+                | State::Queued
+                | State::Building
+                | State::Preparing
+                | State::Starting
+                | State::Probing
+                | State::Shifting => false,
+            };
+            if whole && let Err(e) = self.store.deploy_ended(deploy.id).await {
                 tracing::warn!(app = %deploy.app, deploy = %deploy.id, "noting the end: {e}");
             }
         }

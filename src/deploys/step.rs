@@ -8,6 +8,7 @@ use crate::deploys::error::StepError;
 use crate::deploys::plan::{self, Plan};
 use crate::deploys::source::Outcome;
 use crate::deploys::world::World;
+use crate::instances::lifecycle::InstanceError;
 use crate::instances::memory;
 use crate::instances::probe::Verdict;
 use crate::manifest::Strategy;
@@ -92,14 +93,14 @@ impl World {
     async fn prepare(&self, deploy: &Deploy) -> Result<Next, StepError> {
         let scene = self.scene(deploy).await?;
         self.refuse_what_cannot_fit(&scene)?;
-        self.feeds.step(
-            &deploy.app,
-            deploy.id,
-            format!("Creating {} instance(s) of {}", scene.plan.make.len(), scene.release.number),
-        );
         self.instances.network(&scene.app).await?;
         let image = self.instances.image(&scene.release).await?;
         let config = self.store.release_config(scene.app.id, scene.release.number).await?;
+        // Not by each try of a step that waits for Docker.
+        if scene.made(deploy).is_empty() {
+            let text = format!("Creating {} instance(s) of {}", scene.plan.make.len(), scene.release.number);
+            self.feeds.step(&deploy.app, deploy.id, text);
+        }
         let making = scene.plan.make.iter().filter_map(|(name, index)| {
             let process = scene.processes.iter().find(|p| p.name == *name)?;
             let port = crate::instances::spec::port(&process.spec, &image);
@@ -162,7 +163,7 @@ impl World {
             self.make_room(deploy, &scene.app, &scene.plan).await?;
         }
         for row in scene.made_web(deploy) {
-            self.instances.register(row).await?;
+            self.register_running(row).await?;
             self.instances.open(row);
         }
         Ok(Next::Move(State::Probing))
@@ -175,7 +176,7 @@ impl World {
             // A daemon that was restarted since the gate was opened, or a dialer, does not know of it.
             self.instances.open_quietly(row);
             if !self.instances.is_registered(row) {
-                self.instances.register(row).await?;
+                self.register_running(row).await?;
             }
             let Some(process) = scene.process(row) else { continue };
             let health = &process.spec.health;
@@ -206,6 +207,14 @@ impl World {
         }
         crash::point(Point::ProbePassed);
         Ok(Next::Move(State::Shifting))
+    }
+
+    /// The way into a new instance. One whose container was stopped meanwhile has not failed: it gets there when it is revived.
+    async fn register_running(&self, row: &Instance) -> Result<(), StepError> {
+        match self.instances.register(row).await {
+            Err(InstanceError::NotRunning(_)) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     /// A new instance whose container was stopped (with Docker, or by somebody's hand) has not failed: it begins again. True: it did.

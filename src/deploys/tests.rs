@@ -1,36 +1,30 @@
-//! What needs a whole world: on a store and folders of its own, with no engine, no proxy and no dialer.
+//! What needs a whole world: on a store and folders of its own, with no proxy, no dialer, and no engine but one that a test plays.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::feed::Feeds;
-use super::looks::Looks;
-use super::slots::BuildSlots;
-use super::world::{Cancels, Latch, Wakeups, World};
-use crate::alerts::{About, Alerts};
-use crate::builds::Builder;
+use super::world::{Ground, World};
 use crate::config::HostConfig;
-use crate::disk::Disk;
-use crate::docker::Docker;
-use crate::git::Repos;
-use crate::instances::lifecycle::Instances;
-use crate::instances::link::Links;
-use crate::instances::vitals::Vitals;
-use crate::logs::LogStore;
+use crate::manifest::SourceFiles;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin, State};
 use crate::model::instance::{Instance, Wanted};
+use crate::model::release::Image;
 use crate::names::{AppName, BranchName, CommitSha, DeployId, ProcessName, ReleaseNumber};
-use crate::routes::access_log::AccessLog;
-use crate::routes::proxies::Proxies;
-use crate::routes::publisher::Publisher;
-use crate::store::{NewDeploy, NewInstance, Sealer, Store};
-use crate::wire::dialer::DialClient;
-use crate::workers::Crew;
+use crate::store::{NewDeploy, NewInstance, NewRelease, Sealer, Store};
+
+mod admission;
+mod branches;
+mod driving;
+mod engine;
+mod retirement;
+mod start;
+mod steps;
+mod undo;
+mod workers;
 
 /// Drivers wait in it, as nothing has been recovered.
 pub struct Fixture {
@@ -47,54 +41,18 @@ pub async fn fixture() -> Fixture {
     config.docker.socket = dir.path().join("no-docker.sock");
     std::fs::create_dir_all(config.builds_dir()).expect("mkdir");
     let store = Store::open(&config.db(), Sealer::new(&[7; 32])).await.expect("open");
-    let world = world(Arc::new(config), store.clone());
-    let app = store.app_create(&AppName::parse("shop").expect("valid"), "root", 100).await.expect("app");
-    Fixture { dir, world, app }
-}
-
-fn world(config: Arc<HostConfig>, store: Store) -> Arc<World> {
-    let install = "u".to_owned();
-    let docker = Docker::new(&config.docker.socket, &install);
-    let logs = LogStore::open(config.logs_dir(), &config.logs);
-    let about = About { host: "box".to_owned(), install: install.clone() };
-    let instances = Arc::new(Instances {
-        config: Arc::clone(&config),
-        store: store.clone(),
-        docker: docker.clone(),
-        links: Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs),
-        dial: DialClient::new(config.dialer_socket()),
-        install: install.clone(),
+    let ground = Ground {
         bin: config.state_dir.join("bin"),
-        registered: Mutex::default(),
-        leftovers: Mutex::default(),
-        vitals: Vitals::default(),
-    });
-    Arc::new(World {
-        install: install.clone(),
-        store: store.clone(),
-        docker: docker.clone(),
-        disk: Disk::new(Arc::clone(&config), docker.clone(), store.clone()),
-        builder: Builder::new(docker, Arc::clone(&config), install),
-        instances,
-        alerts: Alerts::new(store.clone(), &config.alerts, about),
-        publisher: Publisher::new(store, Arc::clone(&config), Proxies::new(AccessLog::new(Arc::clone(&logs))), None),
-        repos: Repos::new(Arc::clone(&config)),
-        logs,
-        feeds: Feeds::open(config.state_dir.join("deploys")).expect("the deploys folder"),
-        crew: Crew::default(),
-        build_slots: BuildSlots::new(1),
-        wakeups: Wakeups::default(),
-        cancels: Cancels::default(),
-        looks: Looks::default(),
-        counts_before: Mutex::new(BTreeMap::new()),
-        counts_turn: tokio::sync::Mutex::default(),
-        sources_turn: tokio::sync::Mutex::default(),
-        keys_turn: tokio::sync::Mutex::default(),
-        last_serial: AtomicU64::new(1),
+        config: Arc::new(config),
+        store,
+        install: "u".to_owned(),
+        host: "box".to_owned(),
+        fallback: None,
         first_serial: 1,
-        recovered: Latch::default(),
-        config,
-    })
+    };
+    let world = World::new(ground).expect("the deploys folder");
+    let app = world.store.app_create(&AppName::parse("shop").expect("valid"), "root", 100).await.expect("app");
+    Fixture { dir, world, app }
 }
 
 pub fn new_deploy(app: &App, origin: Origin) -> NewDeploy {
@@ -119,148 +77,83 @@ pub fn git(repo: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
-#[tokio::test]
-async fn an_upload_outlives_the_end_of_an_earlier_deploy_with_the_same_content() {
-    let Fixture { dir, world, app } = fixture().await;
-    let new = new_deploy(&app, Origin::Tarball { sha256: "aa11".to_owned() });
-    let part = dir.path().join("part");
-    let upload = async || {
-        std::fs::write(&part, "a tar").expect("write");
-        world.admit_upload(&new, "aa11", &part).await.expect("admitted")
-    };
-    let mut older = upload().await;
-    for _ in 0..20 {
-        world.cancel_now(&older).await;
-        let (newer, ()) = tokio::join!(upload(), world.drop_source(&older));
-        assert!(world.source_path(&newer).exists(), "{} has lost its source to {}", newer.id, older.id);
-        older = newer;
-    }
-    world.cancel_now(&older).await;
-    world.store.app_mark_destroying(&app.name, "root").await.expect("marked");
-    std::fs::write(&part, "a tar").expect("write");
-    world.admit_upload(&new, "aa11", &part).await.expect_err("the app goes");
-    assert!(!world.source_path(&older).exists(), "what is refused stays nowhere");
-}
-
-#[tokio::test]
-async fn a_deploy_that_is_stored_is_told_as_admitted_although_the_queue_cannot_be_read() {
-    let Fixture { dir: _dir, world, app } = fixture().await;
-    let other = world.store.app_create(&AppName::parse("other").expect("valid"), "root", 100).await.expect("app");
-    world.admit(&new_deploy(&other, Origin::Config)).await.expect("admitted");
-    world.store.spoil_deploys().await;
-    world.store.deploys_active().await.expect_err("nobody can read that");
-
-    let deploy = world.admit(&new_deploy(&app, Origin::Config)).await.expect("it is stored, and will run");
-
-    assert!(world.crew.runs(&format!("driver of app {}", app.id)));
-    assert_eq!(world.store.deploy(deploy.id).await.expect("stored").state, State::Queued);
-}
-
 /// A push that has gone live, and all that follows its end.
 async fn live(world: &Arc<World>, app: &App, commit: &CommitSha) -> Deploy {
     let branch = BranchName::parse("main").expect("valid");
     let origin = Origin::Push { branch, old: None };
     let new = NewDeploy { commit: Some(commit.clone()), ..new_deploy(app, origin) };
-    let (mut deploy, _) = world.store.deploy_admit(&new).await.expect("admitted");
-    for state in [State::Building, State::Preparing, State::Starting, State::Probing, State::Shifting, State::Live] {
-        world.store.deploy_move(&deploy, state, "").await.expect("a legal move");
-        deploy = world.store.deploy(deploy.id).await.expect("deploy");
-    }
+    let (deploy, _) = world.store.deploy_admit(&new).await.expect("admitted");
+    let states = [State::Building, State::Preparing, State::Starting, State::Probing, State::Shifting, State::Live];
+    let deploy = moved(world, deploy, &states).await;
     world.after(&deploy).await;
     deploy
 }
 
-#[tokio::test]
-async fn a_branch_that_could_not_be_moved_is_moved_later_by_the_same_daemon_and_never_back() {
-    let Fixture { dir: _dir, world, app } = fixture().await;
-    let [one, two, three] = ["one", "two", "three"].map(|message| commit(&world, &app, message));
-    let repo = world.repos.path(&app.name);
-    let lock = repo.join("refs/heads/main.lock");
-    world.recovered.set();
-    super::driver::drive(&world, app.id);
-    // The driver is past what a start does.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let done = async || {
-        world.wakeups.wake(app.id);
-        for _ in 0..50 {
-            if world.store.deploys_to_end(app.id).await.expect("deploys").is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("it is not tried again");
+/// A deploy of a release with this `paas.toml`, in the state that follows.
+async fn prepared(world: &World, app: &App, paas_toml: &str) -> Deploy {
+    let (deploy, _) = world.store.deploy_admit(&new_deploy(app, Origin::Config)).await.expect("admitted");
+    let deploy = moved(world, deploy, &[State::Building]).await;
+    let files = SourceFiles { paas_toml: Some(paas_toml.to_owned()), ..SourceFiles::default() };
+    let image = Image {
+        id: "sha256:1".to_owned(),
+        tag: "paas-u/shop:d1".to_owned(),
+        default_processes: BTreeMap::new(),
+        release_command: None,
     };
-    let open = async || world.store.deploys_to_end(app.id).await.expect("deploys").len();
+    let manifest = crate::manifest::read(&files).expect("a manifest");
+    let new = NewRelease { commit: None, description: "config".to_owned(), image, manifest, config: BTreeMap::new() };
+    world.store.release_record(&deploy, &new).await.expect("recorded");
+    world.store.deploy(deploy.id).await.expect("deploy")
+}
 
-    std::fs::write(&lock, "").expect("write");
-    live(&world, &app, &one).await;
-    assert_eq!(open().await, 1, "the branch can't be moved");
-    std::fs::remove_file(&lock).expect("remove");
-    done().await;
-    assert_eq!(git(&repo, &["rev-parse", "main"]), one.as_str());
+async fn moved(world: &World, mut deploy: Deploy, states: &[State]) -> Deploy {
+    for state in states {
+        world.store.deploy_move(&deploy, *state, "").await.expect("a legal move");
+        deploy = world.store.deploy(deploy.id).await.expect("deploy");
+    }
+    deploy
+}
 
-    std::fs::write(&lock, "").expect("write");
-    live(&world, &app, &two).await;
-    std::fs::remove_file(&lock).expect("remove");
-    live(&world, &app, &three).await;
-    assert_eq!(open().await, 1, "that of the second");
-    done().await;
-    assert_eq!(git(&repo, &["rev-parse", "main"]), three.as_str(), "the newer one has it");
+/// What a follower of the deploy reads now.
+fn told(world: &World, deploy: &Deploy) -> String {
+    let file = world.config.state_dir.join("deploys").join(format!("{}-{}.events", deploy.app, deploy.id));
+    std::fs::read_to_string(file).unwrap_or_default()
 }
 
 /// An instance of `deploy` of which that is wanted.
 async fn instance(world: &World, app: &App, deploy: DeployId, wanted: Wanted) -> Instance {
-    let process = ProcessName::parse("web").expect("valid");
+    instance_of(world, app, deploy, "web", wanted).await
+}
+
+async fn instance_of(world: &World, app: &App, deploy: DeployId, process: &str, wanted: Wanted) -> Instance {
+    let process = ProcessName::parse(process).expect("valid");
     let new = NewInstance { app_id: app.id, release: ReleaseNumber(1), deploy, process, index: 1, port: 8080 };
     let row = world.store.instance_ensure(&new).await.expect("instance");
     world.store.instances_want(&[row.id], wanted).await.expect("wanted");
     world.store.instance(row.id).await.expect("read").expect("it is there")
 }
 
-#[tokio::test]
-async fn a_retirement_goes_on_after_a_time_in_which_the_store_could_not_be_read() {
-    let Fixture { dir: _dir, world, app } = fixture().await;
-    let row = instance(&world, &app, DeployId(1), Wanted::Gone).await;
-    let name = format!("retiring {}", row.id);
-
-    world.store.spoil_instances().await;
-    let begun = tokio::spawn({
-        let (world, app) = (Arc::clone(&world), app.clone());
-        async move { super::retire::retire(&world, &app).await }
-    });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    world.store.mend_instances().await;
-    begun.await.expect("begun");
-    assert!(world.crew.runs(&name), "it begins when the rows can be read");
-
-    // There is no engine: it is tried again and again.
-    world.store.spoil_instances().await;
-    tokio::time::sleep(Duration::from_millis(1700)).await;
-    assert!(world.crew.runs(&name), "it was given up by a try that could not read");
-}
-
-#[tokio::test]
-async fn old_instances_of_a_stop_start_stay_stopped_for_as_long_as_new_ones_may_run() {
-    let Fixture { dir: _dir, world, app } = fixture().await;
-    let (deploy, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
-    let old = instance(&world, &app, DeployId(deploy.id.0 + 1), Wanted::Paused).await;
-    // As a daemon leaves it that was restarted while Docker was away.
-    let new = instance(&world, &app, deploy.id, Wanted::Gone).await;
-    let wanted = async || world.store.instance(old.id).await.expect("read").expect("it is there").wanted;
-
-    let undone = tokio::spawn({
-        let (world, app) = (Arc::clone(&world), app.clone());
-        async move { world.undo(&deploy, &app).await }
-    });
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!undone.is_finished() && wanted().await == Wanted::Paused, "nobody knows whether the new one runs");
-
-    world.store.instance_forget(new.id).await.expect("forgotten");
-    for _ in 0..50 {
-        if wanted().await == Wanted::Live {
+/// Until it is so: whatever a task does needs a moment.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..100 {
+        if is_so().await {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("it does not come back");
+    panic!("{what}");
+}
+
+async fn wanted(world: &World, row: &Instance) -> Wanted {
+    world.store.instance(row.id).await.expect("read").expect("it is there").wanted
+}
+
+/// What the act does while the store looks for its room in a file system that has none.
+pub async fn without_room(world: &World, act: impl Future<Output = ()>) {
+    let file = world.config.db();
+    let real = file.with_extension("real");
+    std::fs::rename(&file, &real).expect("rename");
+    std::os::unix::fs::symlink("/proc/version", &file).expect("a link can be made");
+    act.await;
+    std::fs::rename(&real, &file).expect("rename");
 }

@@ -1,12 +1,14 @@
 //! The handles that deploying needs, made once by the daemon.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
-use crate::alerts::Alerts;
+use crate::alerts::{About, Alerts};
 use crate::base::clock::UnixMillis;
 use crate::builds::Builder;
 use crate::config::HostConfig;
@@ -19,13 +21,18 @@ use crate::docker::Docker;
 use crate::git::keys::{ExportError, PublicKey};
 use crate::git::{self, Repos};
 use crate::instances::lifecycle::Instances;
+use crate::instances::link::Links;
+use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::model::app::App;
 use crate::names::{DeployId, Hostname, InstanceId, KeyId};
+use crate::routes::access_log::AccessLog;
+use crate::routes::proxies::Proxies;
 use crate::routes::publisher::Publisher;
 use crate::routes::table;
 use crate::store::{Store, StoreError};
-use crate::wire::proxy::TargetCounts;
+use crate::wire::dialer::DialClient;
+use crate::wire::proxy::{Certificate, TargetCounts};
 use crate::workers::Crew;
 
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +79,68 @@ pub struct World {
     pub recovered: Latch,
 }
 
+/// What the daemon finds on its host, and a test makes up. All else in a world follows from it or starts empty.
+pub struct Ground {
+    pub config: Arc<HostConfig>,
+    pub store: Store,
+    /// The uuid of this installation.
+    pub install: String,
+    /// The name of this machine, for those who get alerts.
+    pub host: String,
+    /// The folder `bin/<sha256>/` whose binary new instances use.
+    pub bin: PathBuf,
+    /// Shown where no certificate fits.
+    pub fallback: Option<Certificate>,
+    pub first_serial: u64,
+}
+
 impl World {
+    /// To be called inside the runtime.
+    pub fn new(ground: Ground) -> io::Result<Arc<Self>> {
+        let Ground { config, store, install, host, bin, fallback, first_serial } = ground;
+        let docker = Docker::new(&config.docker.socket, &install);
+        let logs = LogStore::open(config.logs_dir(), &config.logs);
+        let proxies = Proxies::new(AccessLog::new(Arc::clone(&logs)));
+        let instances = Arc::new(Instances {
+            config: Arc::clone(&config),
+            store: store.clone(),
+            docker: docker.clone(),
+            links: Links::new(config.instances_dir(), Arc::clone(&logs), &config.logs),
+            dial: DialClient::new(config.dialer_socket()),
+            install: install.clone(),
+            bin,
+            registered: Mutex::default(),
+            leftovers: Mutex::default(),
+            vitals: Vitals::default(),
+        });
+        Ok(Arc::new(Self {
+            install: install.clone(),
+            store: store.clone(),
+            docker: docker.clone(),
+            builder: Builder::new(docker.clone(), Arc::clone(&config), install.clone()),
+            disk: Disk::new(Arc::clone(&config), docker, store.clone()),
+            instances,
+            alerts: Alerts::new(store.clone(), &config.alerts, About { host, install }),
+            publisher: Publisher::new(store, Arc::clone(&config), proxies, fallback),
+            repos: Repos::new(Arc::clone(&config)),
+            logs,
+            feeds: Feeds::open(config.state_dir.join("deploys"))?,
+            crew: Crew::default(),
+            build_slots: BuildSlots::new(config.build.concurrency),
+            wakeups: Wakeups::default(),
+            cancels: Cancels::default(),
+            looks: Looks::default(),
+            counts_before: Mutex::default(),
+            counts_turn: tokio::sync::Mutex::default(),
+            sources_turn: tokio::sync::Mutex::default(),
+            keys_turn: tokio::sync::Mutex::default(),
+            last_serial: AtomicU64::new(first_serial),
+            first_serial,
+            recovered: Latch::default(),
+            config,
+        }))
+    }
+
     /// A number that no earlier call of this installation gave, as it starts from the clock: for names that must not meet.
     pub fn serial(&self) -> u64 {
         let now = u64::try_from(UnixMillis::now().0).unwrap_or(0);

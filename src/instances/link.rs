@@ -258,8 +258,13 @@ impl Entry {
     /// Remembers the wish and tells it if somebody is there; gives whether that was so.
     fn wish(&self, wish: Wish) -> bool {
         let mut inner = self.inner();
-        inner.wish = wish;
+        let is_new = std::mem::replace(&mut inner.wish, wish) != wish;
         let Some(message) = wish.message() else { return inner.session.is_some() };
+        // Asked for again and again, an end is told once: to many programs a second signal means that they must leave their work and go.
+        let knows = !is_new || self.state.borrow().phase == Phase::Stopping;
+        if knows && inner.session.is_some() && matches!(wish, Wish::Stop { .. }) {
+            return true;
+        }
         let told = inner.session.as_ref().is_some_and(|s| s.to.try_send(Outgoing::plain(message)).is_ok());
         if !told {
             // A queue that is full belongs to an init that reads nothing; it is told again when it comes back.
@@ -273,6 +278,7 @@ impl Entry {
         let mut inner = self.inner();
         let wish = match inner.wish {
             Wish::Open if hello.phase != Phase::Gated => None,
+            Wish::Stop { .. } if hello.phase == Phase::Stopping => None,
             wish => wish.message(),
         };
         for message in first.into_iter().chain(wish.map(Outgoing::plain)) {

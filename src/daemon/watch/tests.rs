@@ -1,23 +1,27 @@
 use super::*;
-use crate::deploys::tests::{Fixture, fixture};
+use crate::deploys::tests::{Fixture, fixture, without_room};
 
 #[tokio::test]
-async fn an_app_that_is_calm_again_has_no_alert_also_if_it_was_told_without_a_row() {
+async fn what_was_told_without_a_row_is_over_when_it_is_not_so_any_more() {
     let Fixture { dir: _dir, world, app: _ } = fixture().await;
-    // Where the store looks for room: a file system that has none.
-    let file = world.config.db();
-    let real = file.with_extension("real");
-    std::fs::rename(&file, &real).expect("rename");
-    std::os::unix::fs::symlink("/proc/version", &file).expect("a link can be made");
-    world.alerts.raise(Kind::OutOfMemory, "shop/web", "it died", "look").await;
-    std::fs::rename(&real, &file).expect("rename");
-    assert!(world.alerts.list(0).await.expect("list").is_empty() && world.alerts.told().await.len() == 1);
+    let kinds =
+        [Kind::OutOfMemory, Kind::CrashLoop, Kind::EndsOften, Kind::CertificateEnds, Kind::CertificateSpoilt, Kind::DockerDown];
+    without_room(&world, async {
+        for kind in kinds {
+            world.alerts.raise(kind, "shop/web", "it died", "look").await;
+        }
+    })
+    .await;
+    assert!(world.alerts.list(0).await.expect("list").is_empty() && world.alerts.told().await.len() == kinds.len());
 
     let patience = || Patience::new(ROLE_LIMIT);
     let began = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap_or_else(Instant::now);
     let ends = LastEnds::new(began);
     let mut watch = Watch { docker: patience(), proxy: patience(), dialer: patience(), ends, world: Arc::clone(&world) };
     watch.calm_down().await;
+    watch.ends_of_the_hour().await;
+    watch.certificates().await;
 
-    assert!(world.alerts.told().await.is_empty(), "the next one would not be told");
+    let told = world.alerts.told().await;
+    assert_eq!(told, [(Kind::DockerDown, "shop/web".to_owned())], "the next one of any other would not be told");
 }

@@ -117,6 +117,51 @@ async fn an_init_gets_its_segment_and_every_wish_also_one_from_before_it_came() 
     assert!(!links.logs.is_active(&Source { instance: Some(ONE), ..source() }, 1));
 }
 
+impl Links {
+    /// For tests of who wishes.
+    pub(crate) fn wished(&self, instance: InstanceId) -> String {
+        format!("{:?}", self.entry(instance).expect("it is listened for").inner().wish)
+    }
+}
+
+/// To many programs a second signal means that they must leave their work and go.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_is_told_once_to_stop_however_often_that_is_asked_for_and_by_how_many_daemons() {
+    let running = Phase::Running { pid: 7 };
+    for (phase, is_asked_before) in [(running, false), (running, true), (Phase::Stopping, false), (Phase::Stopping, true)] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let links = world(dir.path(), |_| true);
+        links.listen(ONE, source()).expect("listen");
+        if is_asked_before {
+            links.stop(ONE, 15, LIMIT).expect("stop");
+        }
+        let path = dir.path().to_owned();
+        let mut init = blocking(move || {
+            let mut init = Init::connect(&path);
+            let FromInit::Hello(greeting) = hello(None) else { unreachable!() };
+            init.say(&FromInit::Hello(Hello { phase, ..greeting }));
+            init.hear();
+            init.hear();
+            init
+        })
+        .await;
+        for _ in 0..3 {
+            assert!(links.stop(ONE, 15, LIMIT).expect("stop"));
+        }
+        assert!(links.restart(ONE, 1, LIMIT, "the last word").expect("told"));
+        let heard = blocking(move || {
+            let mut heard = Vec::new();
+            while !matches!(heard.last(), Some(ToInit::Restart { .. })) {
+                heard.push(init.hear().0);
+            }
+            heard
+        })
+        .await;
+        let stops = heard.iter().filter(|m| matches!(m, ToInit::Stop { .. })).count();
+        assert_eq!(stops, usize::from(phase != Phase::Stopping), "{heard:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rubbish_and_other_processes_are_not_listened_to_and_the_newest_init_wins() {
     let dir = tempfile::tempdir().expect("temp dir");

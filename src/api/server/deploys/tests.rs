@@ -2,6 +2,7 @@ use super::*;
 use crate::base::clock::UnixMillis;
 use crate::deploys::tests::{Fixture, commit, fixture, git};
 use crate::model::access::Identity;
+use crate::model::deploy::State;
 
 #[tokio::test]
 async fn a_commit_is_kept_while_its_deploy_waits_and_one_that_is_not_there_makes_none() {
@@ -21,4 +22,42 @@ async fn a_commit_is_kept_while_its_deploy_waits_and_one_that_is_not_there_makes
     let unknown = CommitSha::parse(&"a".repeat(40)).expect("valid");
     server.deploy_commit(&app, unknown, &who).await.expect_err("nobody pushed it");
     assert_eq!(server.world.store.deploys(app.id, 10).await.expect("deploys").len(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_cannot_be_kept_does_not_go_live_and_its_deployer_is_told() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let who = Who(Identity::Admin { name: "root".to_owned() });
+    let commit = commit(&world, &app, "one");
+    let pins = world.repos.path(&app.name).join("refs/paas/deploys");
+    std::fs::create_dir_all(&pins).expect("mkdir");
+    std::fs::write(pins.join("d1.lock"), "").expect("write");
+    let server = Server { world, started_at: UnixMillis::now() };
+
+    let fail = server.deploy_commit(&app, commit, &who).await.expect_err("no ref can be written");
+
+    assert!(fail.0.message.contains("can't be kept"), "{}", fail.0.message);
+    let deploys = server.world.store.deploys(app.id, 10).await.expect("deploys");
+    assert!(deploys.len() == 1 && deploys[0].cancel_asked, "{deploys:?}");
+}
+
+#[tokio::test]
+async fn a_push_that_is_asked_for_again_when_it_is_over_leaves_no_pin() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let who = Who(Identity::Admin { name: "root".to_owned() });
+    let commit = commit(&world, &app, "one");
+    let repo = world.repos.path(&app.name);
+    let server = Server { world, started_at: UnixMillis::now() };
+    let push = async || {
+        let origin = Origin::Push { branch: source::default_branch(), old: None };
+        server.admit_commit(&app, origin, commit.clone(), &who, Some("p1".to_owned())).await.expect("admitted").0
+    };
+    let pins = || git(&repo, &["for-each-ref", "--format=%(refname)", "refs/paas/deploys"]);
+
+    let deploy = push().await;
+    assert_eq!(pins(), format!("refs/paas/deploys/{}", deploy.id));
+    server.world.store.deploy_move(&deploy, State::Cancelled, "").await.expect("moved");
+    server.world.unpin(&deploy).await;
+    assert_eq!(push().await.id, deploy.id);
+    assert_eq!(pins(), "", "nobody would take it away");
 }
