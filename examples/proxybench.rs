@@ -41,6 +41,8 @@ fn serve(
     certificate: Certificate,
     socket: &Path,
 ) -> Result<(), Failed> {
+    // As `paas proxy` has one: where there is none, the spans of the h2 crate are put together for the `log` crate.
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).init();
     let (host, app, instance) = (Hostname::parse("bench.test")?, AppName::parse("bench")?, InstanceId(1));
     let snapshot = Snapshot {
         version: 1,

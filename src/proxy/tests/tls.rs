@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{CipherSuite, ProtocolVersion, SignatureScheme};
+use tokio_rustls::rustls::{CipherSuite, ClientConnection, ProtocolVersion, SignatureScheme};
 
 use super::world::*;
 use crate::base::secret::Secret;
@@ -235,4 +236,53 @@ fn large_bodies_and_tunnels_go_both_ways_over_tls() {
         client.read.read_exact(&mut back).expect("echo");
         assert_eq!(back, [n; 3000]);
     }
+}
+
+#[test]
+fn new_keys_and_the_proper_end_of_the_clients_side_leave_ours_as_it_was() {
+    let app = Instance::start(|got, to| to.write_all(ok(&String::from_utf8_lossy(&got.body)).as_bytes()).is_ok());
+    let world = world_with(&app, vec![certificate(&["shop.test"])]);
+    let mut client = TlsClient::connect(&world, "shop.test", &Offer { versions: vec![&TLS13], ..Offer::default() }.config());
+    for round in 0..3 {
+        client.read.get_mut().conn.refresh_traffic_keys().expect("TLS 1.3");
+        let body = vec![b'a' + round; 100_000];
+        client.send(format!("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: {}\r\n\r\n", body.len()));
+        client.read.get_mut().conn.refresh_traffic_keys().expect("TLS 1.3");
+        client.send(&body);
+        assert!(client.answer().body.as_bytes() == body, "round {round}");
+    }
+    client.send("GET /last HTTP/1.1\r\nHost: shop.test\r\n\r\n");
+    client.read.get_mut().conn.send_close_notify();
+    let _ = client.read.get_mut().flush();
+    assert_eq!(client.answer().status, 200, "what was asked before the end is answered");
+}
+
+#[test]
+fn a_message_of_a_handshake_that_is_endless_is_not_held() {
+    let world = world_with(&Instance::fixed(&ok("x")), vec![certificate(&["shop.test"])]);
+    let config = Offer { versions: vec![&TLS12], ..Offer::default() }.config();
+    let name = ServerName::try_from("shop.test").expect("name");
+    let mut hello = Vec::new();
+    ClientConnection::new(config, name).expect("client").write_tls(&mut hello).expect("hello");
+    let mut stream = TcpStream::connect(world.tls_address).expect("accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    stream.write_all(&hello).expect("write");
+    assert!(stream.read(&mut [0; 4096]).expect("an answer") > 0);
+    // A ClientKeyExchange of 16 MiB, in records of 16 KiB.
+    let since = Instant::now();
+    let mut record = vec![0; 5 + 16 * 1024];
+    record[..9].copy_from_slice(&[22, 3, 3, 0x40, 0, 16, 0xff, 0xff, 0xff]);
+    let taken = (0..1024).take_while(|_| stream.write_all(&record).is_ok()).count();
+    assert!(taken < 1024, "all was taken");
+    assert!(since.elapsed() < Duration::from_secs(2), "closed by its length, not by its time");
+}
+
+#[test]
+fn what_breaks_a_record_is_told_by_an_alert() {
+    let world = world_with(&Instance::fixed(&ok("x")), vec![certificate(&["shop.test"])]);
+    let mut client = world.tls("shop.test");
+    // Application data that nobody encrypted.
+    client.read.get_mut().sock.write_all(&[23, 3, 3, 0, 32].into_iter().chain([7; 32]).collect::<Vec<u8>>()).expect("write");
+    let error = client.read.read(&mut [0; 1]).expect_err("an alert").to_string();
+    assert!(error.contains("BadRecordMac"), "{error}");
 }

@@ -4,6 +4,7 @@
 //! Never: reads a file, prints a key, does work for a name that is not asked for. Invariants: the certificates belong to the route table
 //! and change with it in the same moment; a connection keeps what it began with; who does not finish the handshake in time is closed.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,14 +12,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::server::Accepted;
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{Accept, StartHandshake};
 
 pub mod certs;
 pub mod config;
 mod hello;
+mod session;
 mod socket;
 
 pub use socket::TlsIo;
@@ -30,6 +28,7 @@ use super::worker::Worker;
 use super::{h2, passthrough, serve};
 use crate::names::Hostname;
 use certs::Shown;
+use session::Session;
 
 /// What is known about a client's connection by TLS.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl Secure {
 /// What the first bytes of a connection decide.
 enum Greeted {
     /// The handshake is done; `h2` was agreed on.
-    Ours { tls: Box<TlsStream<TcpStream>>, secure: Secure, h2: bool },
+    Ours { tls: Box<Session>, secure: Secure, h2: bool },
     /// The app ends TLS itself. `seen` is all that was read so far.
     Passed { stream: TcpStream, seen: BytesMut, host: Hostname },
 }
@@ -77,11 +76,6 @@ pub async fn connection(worker: &Rc<Worker>, stream: TcpStream, ends: Ends, gues
     }
 }
 
-/// A function of its own, so that the way into the handshake takes no room while it lasts.
-fn start(accepted: Box<Accepted>, stream: TcpStream, server: Arc<ServerConfig>) -> Accept<TcpStream> {
-    StartHandshake::from_parts(*accepted, stream).into_stream(server)
-}
-
 /// Reads the ClientHello, then either passes it on or answers it. Cancel-safe: no; to be dropped with the connection.
 async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
     // Room for a usual one: it is read at once then.
@@ -97,9 +91,12 @@ async fn greet(worker: &Worker, mut stream: TcpStream) -> io::Result<Greeted> {
     }
     let shown = table.certs.choose(sni.as_deref(), hello.signature_schemes()).cloned();
     let server = Arc::clone(table.tls.fitting(hello.cipher_suites()));
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    // The ClientHello is read once more by the connection, which is made only now that it is known for whom.
+    let mut tls = Box::new(Session::new(server, stream, seen).map_err(invalid)?);
     // What is held during a round trip, many connections hold at the same time.
-    drop((seen, table));
-    let tls = start(accepted, stream, server).await?;
-    let h2 = tls.get_ref().1.alpn_protocol() == Some(config::H2);
-    Ok(Greeted::Ours { tls: Box::new(tls), secure: Secure { sni, shown }, h2 })
+    drop((accepted, table));
+    poll_fn(|cx| tls.poll_handshake(cx)).await?;
+    let h2 = tls.protocol() == Some(config::H2);
+    Ok(Greeted::Ours { tls, secure: Secure { sni, shown }, h2 })
 }
