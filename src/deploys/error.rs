@@ -83,7 +83,8 @@ impl From<PublishError> for StepError {
     fn from(e: PublishError) -> Self {
         match e {
             PublishError::Store(e) => e.into(),
-            PublishError::NoRoom => Self::new(&e.to_string(), Full::HINT),
+            // As a full store: the next look waits for room.
+            PublishError::NoRoom => Self::Raced(e.to_string()),
             PublishError::Proxy(e) => {
                 Self::new(&e.to_string(), "check the proxy on the server with `paas status`, then push again")
             }
@@ -101,5 +102,19 @@ impl From<BuildError> for StepError {
         }
         let next = e.hint().unwrap_or_else(|| "mend it and push again".to_owned());
         Self::Failed { why: e.to_string(), last_lines: e.last_lines(), next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fills_in_the_middle_of_a_step_fails_no_deploy() {
+        for error in
+            [StepError::from(StoreError::NoRoom), PublishError::NoRoom.into(), PublishError::Store(StoreError::NoRoom).into()]
+        {
+            assert!(matches!(error, StepError::Raced(_)), "{error:?}");
+        }
     }
 }
