@@ -17,7 +17,7 @@ use tokio_rustls::rustls::unbuffered::{
 use tokio_rustls::rustls::{Error, ServerConfig};
 use tokio_util::io::poll_read_buf;
 
-use crate::proxy::limits::{HELLO_BYTES, READ_BYTES};
+use crate::proxy::limits::READ_BYTES;
 use crate::proxy::spare;
 
 /// What is encrypted at once, and then written by one call.
@@ -214,12 +214,8 @@ impl Session {
         let _ = self.poll_send(cx);
     }
 
-    /// Reads once. No room is held while it waits.
+    /// Reads once. No room is held while it waits. A message of a handshake that is spread over records rustls lets grow to 64 KiB.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Messages of a handshake may be spread over records; rustls would take 16 MiB of them.
-        if self.incoming.len() > HELLO_BYTES {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too long")));
-        }
         spare::give(&mut self.incoming);
         ready!(self.socket.poll_read_ready(cx))?;
         spare::make_room(&mut self.incoming, READ_BYTES);
