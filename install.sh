@@ -346,7 +346,10 @@ check_ports() {
 
 check_port() { # port setting instead
     # What runs already has its ports: paas itself, or systemd for it.
-    if ss -Hltnp "sport = :$1" 2>/dev/null | grep -Eq '"(paas|systemd)",pid='; then return; fi
+    local held
+    held=$(ss -Hltnp "sport = :$1" 2>/dev/null || true)
+    if grep -q '"paas",pid=' <<<"$held"; then return; fi
+    if grep -q '"systemd",pid=' <<<"$held" && systemctl show -P Listen paas-proxy.socket paas-proxy-tls.socket 2>/dev/null | grep -q ":$1 "; then return; fi
     local holder
     holder=$(who_has_port "$1")
     [ -z "$holder" ] || die "port $1 is taken by $holder" "set another one in $config, for example:" '[proxy]' "$2 = [\"[::]:$3\"]"

@@ -260,21 +260,25 @@ fn new_keys_and_the_proper_end_of_the_clients_side_leave_ours_as_it_was() {
 #[test]
 fn a_message_of_a_handshake_that_is_endless_is_not_held() {
     let world = world_with(&Instance::fixed(&ok("x")), vec![certificate(&["shop.test"])]);
-    let config = Offer { versions: vec![&TLS12], ..Offer::default() }.config();
-    let name = ServerName::try_from("shop.test").expect("name");
-    let mut hello = Vec::new();
-    ClientConnection::new(config, name).expect("client").write_tls(&mut hello).expect("hello");
-    let mut stream = TcpStream::connect(world.tls_address).expect("accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
-    stream.write_all(&hello).expect("write");
-    assert!(stream.read(&mut [0; 4096]).expect("an answer") > 0);
-    // A ClientKeyExchange of 16 MiB, in records of 16 KiB.
-    let since = Instant::now();
-    let mut record = vec![0; 5 + 16 * 1024];
-    record[..9].copy_from_slice(&[22, 3, 3, 0x40, 0, 16, 0xff, 0xff, 0xff]);
-    let taken = (0..1024).take_while(|_| stream.write_all(&record).is_ok()).count();
-    assert!(taken < 1024, "all was taken");
-    assert!(since.elapsed() < Duration::from_secs(2), "closed by its length, not by its time");
+    // A ClientKeyExchange of 16 MiB in full records, and one of 64 KiB in records of a byte.
+    for (length, piece) in [([0xff, 0xff, 0xff], 16 * 1024), ([0, 0xff, 0xff], 1)] {
+        let config = Offer { versions: vec![&TLS12], ..Offer::default() }.config();
+        let name = ServerName::try_from("shop.test").expect("name");
+        let mut hello = Vec::new();
+        ClientConnection::new(config, name).expect("client").write_tls(&mut hello).expect("hello");
+        let mut stream = TcpStream::connect(world.tls_address).expect("accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream.write_all(&hello).expect("write");
+        assert!(stream.read(&mut [0; 4096]).expect("an answer") > 0);
+        let since = Instant::now();
+        let [high, low] = u16::try_from(piece).expect("fits a record").to_be_bytes();
+        let message = [[16].as_slice(), &length, &vec![0; 128 * 1024]].concat();
+        let records: Vec<u8> =
+            message.chunks_exact(piece).take(20_000).flat_map(|p| [&[22, 3, 3, high, low], p].concat()).collect();
+        let _ = stream.write_all(&records);
+        while matches!(stream.read(&mut [0; 4096]), Ok(n) if n > 0) {}
+        assert!(since.elapsed() < Duration::from_secs(2), "closed by its length, not by its time: {length:?}");
+    }
 }
 
 #[test]

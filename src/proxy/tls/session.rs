@@ -17,7 +17,7 @@ use tokio_rustls::rustls::unbuffered::{
 use tokio_rustls::rustls::{Error, ServerConfig};
 use tokio_util::io::poll_read_buf;
 
-use crate::proxy::limits::READ_BYTES;
+use crate::proxy::limits::{HELLO_BYTES, READ_BYTES};
 use crate::proxy::spare;
 
 /// What is encrypted at once, and then written by one call.
@@ -48,7 +48,9 @@ pub struct Session {
 /// What is to be sent as soon as everything that was read is taken in.
 enum Wish<'a> {
     Nothing,
+    /// What is said to the peer, at most [`MOST`] of it.
     Data(&'a [IoSlice<'a>]),
+    /// That our side ends here (close_notify).
     Goodbye,
 }
 
@@ -214,8 +216,13 @@ impl Session {
         let _ = self.poll_send(cx);
     }
 
-    /// Reads once. No room is held while it waits. A message of a handshake that is spread over records rustls lets grow to 64 KiB.
+    /// Reads once. No room is held while it waits.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // All that is whole was taken in, so this is one record, or one message of a handshake in many. rustls limits what the message says
+        // (to as much), not the records that say it: padded ones of a byte each would be a gigabyte.
+        if self.incoming.len() > HELLO_BYTES {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a message of TLS in too many bytes")));
+        }
         spare::give(&mut self.incoming);
         ready!(self.socket.poll_read_ready(cx))?;
         spare::make_room(&mut self.incoming, READ_BYTES);
