@@ -86,6 +86,19 @@ async fn an_end_that_is_done_again_leaves_alone_what_a_later_deploy_has_paused()
 }
 
 #[tokio::test]
+async fn an_end_that_is_done_again_beside_a_build_brings_its_own_back() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let first = prepared(&world, &app, WEB).await;
+    let first = moved(&world, first, &[State::Failed]).await;
+    let (later, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
+    let later = moved(&world, later, &[State::Building]).await;
+    let old = instance(&world, &app, DeployId(later.id.0 + 1), Wanted::Paused).await;
+
+    assert!(world.undo(&first, &app).await);
+    assert_eq!(wanted(&world, &old).await, Wanted::Live, "the app would be away for as long as the build takes");
+}
+
+#[tokio::test]
 async fn an_end_that_could_not_be_done_is_tried_again_by_the_same_daemon() {
     let Fixture { dir: _dir, world, app } = fixture().await;
     let first = prepared(&world, &app, WEB).await;
