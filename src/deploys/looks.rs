@@ -21,6 +21,7 @@ pub struct Looks {
     turns: Semaphore,
     /// What an earlier daemon left in Docker is gone.
     pub swept: AtomicBool,
+    /// When this daemon did.
     pub began: Instant,
 }
 

@@ -59,7 +59,7 @@ impl Docker {
     /// Re-runnable after a crash. Errors: NotFound = the image or network is missing; Conflict = the name belongs to somebody else.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<String, DockerError> {
         let mut refused = String::new();
-        for _ in 0..NAME_LOOKS {
+        for _ in 0..LOOKS {
             match self.create_once(spec).await {
                 Err(DockerError::Conflict(why)) => refused = why,
                 other => return other,
@@ -70,7 +70,7 @@ impl Docker {
                 }
                 Some(_) => return Err(DockerError::Conflict(format!("container {} exists and is not ours", spec.name))),
                 // The engine gives the name away first and knows the container when it is made, and a removal frees the name last.
-                None => tokio::time::sleep(NAME_PAUSE).await,
+                None => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
         Err(DockerError::Conflict(refused))
@@ -108,13 +108,13 @@ impl Docker {
     /// Removes a container, running or not, with its anonymous volumes. A missing one is fine, and so is one that is being removed.
     pub async fn remove(&self, id_or_name: &str) -> Result<(), DockerError> {
         let act = format!("removing container {id_or_name}");
-        for _ in 0..REMOVAL_LOOKS {
+        for _ in 0..LOOKS {
             let options = q::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
             match self.call(&act, CHANGE_LIMIT, |c| async move { c.remove_container(id_or_name, Some(options)).await }).await {
                 Ok(()) | Err(DockerError::NotFound(_)) => return Ok(()),
                 // 409: "removal of container … is already in progress". Done only once the name is free.
                 Err(DockerError::Conflict(_)) if self.inspect(id_or_name).await?.is_none() => return Ok(()),
-                Err(DockerError::Conflict(_)) => tokio::time::sleep(REMOVAL_PAUSE).await,
+                Err(DockerError::Conflict(_)) => tokio::time::sleep(LOOK_PAUSE).await,
                 Err(other) => return Err(other),
             }
         }
@@ -197,12 +197,9 @@ impl Docker {
 
 /// bollard wants a number of seconds until the response head; a wait has none.
 pub(super) const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-/// A name that is taken by nobody is so while a container is made or removed: within a second or so, as below.
-const NAME_LOOKS: u32 = 100;
-const NAME_PAUSE: Duration = Duration::from_millis(100);
-/// A removal that is in progress ends within a second or so; 100 looks at 100 ms are far beyond that.
-const REMOVAL_LOOKS: u32 = 100;
-const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
+/// A creation or removal that is in progress ends within a second or so; 100 looks at 100 ms are far beyond that.
+const LOOKS: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 fn state_of(found: bollard::models::ContainerInspectResponse) -> ContainerState {
     let state = found.state.unwrap_or_default();

@@ -72,11 +72,7 @@ async fn old_instances_come_back_although_the_rows_could_not_be_read_for_a_time(
 #[tokio::test]
 async fn an_end_that_is_done_again_leaves_alone_what_a_later_deploy_has_paused() {
     let Fixture { dir: _dir, world, app } = fixture().await;
-    let first = prepared(&world, &app, WEB).await;
-    let first = moved(&world, first, &[State::Failed]).await;
-    let (later, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
-    let later = moved(&world, later, &[State::Building, State::Preparing, State::Starting]).await;
-    let old = instance(&world, &app, DeployId(later.id.0 + 1), Wanted::Paused).await;
+    let (first, later, old) = failed_beside(&world, &app, &[State::Building, State::Preparing, State::Starting]).await;
 
     assert!(world.undo(&first, &app).await);
     assert_eq!(wanted(&world, &old).await, Wanted::Paused, "two would run");
@@ -88,11 +84,7 @@ async fn an_end_that_is_done_again_leaves_alone_what_a_later_deploy_has_paused()
 #[tokio::test]
 async fn an_end_that_is_done_again_beside_a_build_brings_its_own_back() {
     let Fixture { dir: _dir, world, app } = fixture().await;
-    let first = prepared(&world, &app, WEB).await;
-    let first = moved(&world, first, &[State::Failed]).await;
-    let (later, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
-    let later = moved(&world, later, &[State::Building]).await;
-    let old = instance(&world, &app, DeployId(later.id.0 + 1), Wanted::Paused).await;
+    let (first, _later, old) = failed_beside(&world, &app, &[State::Building]).await;
 
     assert!(world.undo(&first, &app).await);
     assert_eq!(wanted(&world, &old).await, Wanted::Live, "the app would be away for as long as the build takes");
@@ -115,6 +107,16 @@ async fn an_end_that_could_not_be_done_is_tried_again_by_the_same_daemon() {
     until("it does not come back", async || wanted(&world, &old).await == Wanted::Live).await;
     let to_end = async || world.store.deploys_to_end(app.id).await.expect("deploys");
     until("it has not ended", async || to_end().await.is_empty()).await;
+}
+
+/// A deploy that failed, a later one that has gone so far, and an instance that is paused.
+async fn failed_beside(world: &Arc<World>, app: &App, later_states: &[State]) -> (Deploy, Deploy, Instance) {
+    let first = prepared(world, app, WEB).await;
+    let first = moved(world, first, &[State::Failed]).await;
+    let (later, _) = world.store.deploy_admit(&new_deploy(app, Origin::Config)).await.expect("admitted");
+    let later = moved(world, later, later_states).await;
+    let old = instance(world, app, DeployId(later.id.0 + 1), Wanted::Paused).await;
+    (first, later, old)
 }
 
 fn undoing(world: &Arc<World>, app: &App, deploy: Deploy) -> tokio::task::JoinHandle<bool> {
