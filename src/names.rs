@@ -150,6 +150,14 @@ text_name!(
 );
 
 text_name!(
+    /// The first digits of a commit, as people write them; all of them are fine too. Fewer than four are more likely a slip.
+    CommitDigits,
+    "commit",
+    "use hexadecimal digits: all 40 or 64, or the first ones, four at least",
+    |s| (4..=64).contains(&s.len()) && s.bytes().all(|c| c.is_ascii_hexdigit())
+);
+
+text_name!(
     /// A branch without `refs/heads/`. Stricter than git-check-ref-format(1): no character that a shell or a path gives a meaning to.
     BranchName,
     "branch name",

@@ -10,7 +10,7 @@ pub use front::{CertsAct, ExplainArgs, MaintenanceAct, MetricsArgs, RoutesAct};
 
 use super::roles::Role;
 use crate::base::version;
-use crate::names::{AppName, CommitSha, ConfigKey, CrashId, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
+use crate::names::{AppName, CommitDigits, ConfigKey, CrashId, DeployId, Hostname, KeyName, ProcessName, ReleaseNumber};
 
 /// A platform on your own server: git push, and it is live.
 #[derive(Debug, Parser)]
@@ -244,9 +244,9 @@ pub struct DeployArgs {
     /// An image that is already built
     #[arg(long, value_name = "IMAGE", conflicts_with = "commit")]
     pub image: Option<String>,
-    /// A commit that was pushed before
+    /// A commit that was pushed before; the first digits of one that was deployed are enough
     #[arg(long, value_name = "COMMIT")]
-    pub commit: Option<CommitSha>,
+    pub commit: Option<CommitDigits>,
     /// Return as soon as the deploy is queued
     #[arg(long)]
     pub detach: bool,

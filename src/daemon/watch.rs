@@ -12,7 +12,7 @@ use crate::deploys::world::World;
 use crate::instances::link::Change;
 use crate::model::alert::Kind;
 use crate::model::end::{End, Ends, KEPT, OFTEN_WITHIN, SELDOM, crash_loop_phrase, is_crash_loop, often_phrase};
-use crate::model::instance::Wanted;
+use crate::model::instance::{Instance, Wanted};
 use crate::names::InstanceId;
 use crate::wire::init::EndReport;
 
@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_secs(5);
 /// A role that is started again is back within a second; an engine that is restarted takes some.
 const ROLE_LIMIT: Duration = Duration::from_secs(10);
 const ENGINE_LIMIT: Duration = Duration::from_secs(15);
+
+/// What is made anew may meet an error that is over at the next try.
+const STUCK_LIMIT: Duration = Duration::from_secs(10);
 
 struct Watch {
     world: Arc<World>,
@@ -65,6 +68,31 @@ impl Watch {
         self.certificates().await;
         self.calm_down().await;
         self.ends_of_the_hour().await;
+        self.stuck().await;
+    }
+
+    /// What should run and can't be made to.
+    async fn stuck(&self) {
+        let (alerts, vitals) = (&self.world.alerts, &self.world.instances.vitals);
+        let Ok(mut rows) = self.world.store.instances().await else { return };
+        rows.retain(|row| row.wanted == Wanted::Live);
+        let of = |row: &Instance| format!("{}/{}", row.app, row.process);
+        for row in &rows {
+            if let Some(stuck) = vitals.of(row.id).stuck.filter(|stuck| stuck.since.elapsed() > STUCK_LIMIT) {
+                let text = format!("{} of {} can't be made to run: {}", row.label(), row.app, stuck.why);
+                let next = if stuck.next.is_empty() { format!("paas why -a {}", row.app) } else { stuck.next };
+                alerts.raise(Kind::CannotRun, &of(row), &text, &next).await;
+            }
+        }
+        // A new daemon knows nobody's trouble yet: it is over when each runs.
+        let runs = |row: &Instance| {
+            vitals.of(row.id).stuck.is_none() && self.world.instances.links.state(row.id).is_some_and(|s| s.connected)
+        };
+        for (kind, subject) in alerts.told().await {
+            if kind == Kind::CannotRun && rows.iter().filter(|row| of(row) == subject).all(runs) {
+                alerts.clear(kind, &subject, &format!("{subject} runs again")).await;
+            }
+        }
     }
 
     async fn roles(&mut self) {
@@ -135,6 +163,7 @@ impl Watch {
                 | Kind::CrashLoop
                 | Kind::EndsOften
                 | Kind::OutOfMemory
+                | Kind::CannotRun
                 | Kind::DeployFailed
                 | Kind::DockerDown
                 | Kind::RoleDown => continue,

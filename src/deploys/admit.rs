@@ -56,8 +56,8 @@ impl World {
             });
         }
         // It is stored: nothing from here on may tell of an error. Who can't be told a place in the queue hears of the first step.
-        let active = self.store.deploys_active().await.unwrap_or_default();
-        let ahead = active.iter().filter(|d| d.app_id == deploy.app_id && d.id < deploy.id).count();
+        let active = self.store.deploys_active_of(deploy.app_id).await.unwrap_or_default();
+        let ahead = active.iter().filter(|d| d.id < deploy.id).count();
         if ahead > 0 {
             let position = u32::try_from(ahead).unwrap_or(u32::MAX);
             self.feeds.tell(&deploy.app, deploy.id, &Happened::Queued { app: deploy.app.clone(), position });

@@ -71,7 +71,7 @@ impl World {
 
     /// What the instances that serve since the commit point of `deploy` have done since then.
     async fn serving(&self, app_id: i64, deploy: DeployId) -> RequestCounts {
-        let rows = self.store.instances_of(app_id).await.unwrap_or_default();
+        let rows = self.read("who serves", || self.store.instances_of(app_id)).await.unwrap_or_default();
         let serving =
             rows.iter().filter(|i| i.takes_requests() && !i.counted && matches!(i.wanted, Wanted::Live | Wanted::Retiring));
         serving.fold(RequestCounts::default(), |sum, row| {

@@ -62,12 +62,12 @@ impl World {
         }
     }
 
-    async fn next_of(&self, app_id: i64) -> Result<Option<Deploy>, StoreError> {
+    pub(super) async fn next_of(&self, app_id: i64) -> Result<Option<Deploy>, StoreError> {
         let app = self.store.app_by_id(app_id).await?;
         if app.destroying {
             return Err(StoreError::NotFound("it is being destroyed".to_owned()));
         }
-        Ok(self.store.deploys_active().await?.into_iter().find(|d| d.app_id == app_id))
+        Ok(self.store.deploys_active_of(app_id).await?.into_iter().next())
     }
 
     /// Runs one deploy to its end, or until the daemon stops.

@@ -26,6 +26,15 @@ impl StepError {
     pub fn new(why: &str, next: &str) -> Self {
         Self::Failed { why: why.to_owned(), last_lines: Vec::new(), next: next.to_owned() }
     }
+
+    /// What is wrong and what to do about it, each in a line; nothing to be done is empty.
+    pub fn told(&self) -> (String, String) {
+        match self {
+            Self::Failed { why, next, .. } => (why.clone(), next.clone()),
+            Self::Cancelled => ("it was cancelled".to_owned(), String::new()),
+            Self::EngineAway(why) | Self::Raced(why) => (why.clone(), String::new()),
+        }
+    }
 }
 
 impl From<StoreError> for StepError {
@@ -63,6 +72,7 @@ impl From<InstanceError> for StepError {
         match e {
             InstanceError::Docker(e) => e.into(),
             InstanceError::Store(e) => e.into(),
+            InstanceError::ImageGone { ref again, .. } => Self::new(&e.to_string(), again),
             other => Self::new(&whole(&other), "push again; if it stays, look at `paas status` on the server"),
         }
     }

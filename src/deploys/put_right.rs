@@ -13,6 +13,7 @@ use crate::instances::spec;
 use crate::logs::{Kind, Source, Stream};
 use crate::model::app::App;
 use crate::model::instance::{Instance, Wanted};
+use crate::model::release::Release;
 use crate::names::{AppName, InstanceId};
 
 /// Between tries for one instance while Docker answers.
@@ -76,11 +77,13 @@ impl World {
             match looked {
                 // When Docker comes back everything is looked at anew.
                 Ok(()) | Err(StepError::EngineAway(_)) => {
+                    self.instances.vitals.stuck(id, None);
                     if !self.looks.end(id) {
                         return;
                     }
                 }
                 Err(e) => {
+                    self.instances.vitals.stuck(id, Some(e.told()));
                     tracing::warn!(app = %app.name, instance = %id, "{id} cannot be put right yet: {e:?}; it is tried again");
                     tokio::select! {
                         () = tokio::time::sleep(pause.pause()) => {}
@@ -124,15 +127,12 @@ impl World {
         {
             tracing::warn!(app = %app.name, instance = %id, "the end of {} could not be kept: {e}", row.label());
         }
-        match (finding, &state) {
-            (Finding::Fine, _) => {}
-            (Finding::Paused, Some(state)) => self.instances.docker.unpause(&state.id).await?,
-            (Finding::OffNetwork, Some(state)) => {
-                self.instances.network(app).await?;
-                self.instances.docker.connect(&network, &state.id).await?;
+        if finding != Finding::Fine {
+            let done = self.mend(app, &row, finding, state.as_ref(), &network).await;
+            if self.took_back_unwanted(&row, &release).await? {
+                return Ok(());
             }
-            (Finding::Stopped { .. }, Some(state)) => self.start_again(app, &row, state).await?,
-            (Finding::Gone | Finding::Unfit, _) | (_, None) => self.make_again(app, &row).await?,
+            done?;
         }
         let state = if finding == Finding::Fine { state } else { self.instances.state(&row).await? };
         self.reach(&row, state.as_ref()).await?;
@@ -142,6 +142,38 @@ impl World {
             self.platform_log(&app.name, &text);
         }
         Ok(())
+    }
+
+    async fn mend(
+        &self,
+        app: &App,
+        row: &Instance,
+        finding: Finding,
+        state: Option<&ContainerState>,
+        network: &str,
+    ) -> Result<(), StepError> {
+        match (finding, state) {
+            (Finding::Fine, _) => Ok(()),
+            (Finding::Paused, Some(state)) => Ok(self.instances.docker.unpause(&state.id).await?),
+            (Finding::OffNetwork, Some(state)) => {
+                self.instances.network(app).await?;
+                Ok(self.instances.docker.connect(network, &state.id).await?)
+            }
+            (Finding::Stopped { .. }, Some(state)) => self.start_again(app, row, state).await,
+            (Finding::Gone | Finding::Unfit, _) | (_, None) => self.make_again(app, row).await,
+        }
+    }
+
+    /// A deploy that pauses an instance writes that first and stops it then: if that came between the look and the start, nobody else would stop
+    /// what was started, and it would run beside the one that must be alone.
+    async fn took_back_unwanted(&self, row: &Instance, release: &Release) -> Result<bool, StepError> {
+        // One that is to go is stopped and removed by who ends it, as often as that takes.
+        if !self.store.instance(row.id).await?.is_some_and(|now| now.wanted == Wanted::Paused) {
+            return Ok(false);
+        }
+        let (signal, limit) = release.stop_rule(&row.process);
+        self.instances.stop(row, &signal, limit).await?;
+        Ok(true)
     }
 
     /// A worker may have to wait for the end of its forerunner: opening it is the switch's business while there is one. What a failed deploy made
@@ -187,7 +219,7 @@ impl World {
     async fn make_again(&self, app: &App, row: &Instance) -> Result<(), StepError> {
         let release = self.store.release(app.id, row.release).await?;
         let config = self.store.release_config(app.id, row.release).await?;
-        let image = self.instances.image(&release).await?;
+        let image = self.instances.image(&app.name, &release).await?;
         self.instances.network(app).await?;
         let Some(process) = release.processes().into_iter().find(|p| p.name == row.process) else { return Ok(()) };
         self.instances.docker.remove(&self.instances.container_name(row)).await?;

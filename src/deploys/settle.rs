@@ -198,9 +198,10 @@ impl World {
     /// Until the live instances that take requests answer, or their boot has taken longer than it may: requests are held meanwhile.
     async fn wait_until_healthy(&self, app: &App) {
         let host = self.own_host(app);
-        let rows = self.store.instances_of(app.id).await.unwrap_or_default();
+        let rows = self.instances_read(app).await.unwrap_or_default();
         for row in rows.iter().filter(|i| i.wanted == Wanted::Live && i.takes_requests()) {
-            let Ok(release) = self.store.release(app.id, row.release).await else { continue };
+            let release = self.read("a release", || self.store.release(app.id, row.release)).await;
+            let Some(release) = release else { continue };
             let Some(process) = release.processes().into_iter().find(|p| p.name == row.process) else { continue };
             let health = &process.spec.health;
             let asking = async {

@@ -94,7 +94,7 @@ impl World {
         let scene = self.scene(deploy).await?;
         self.refuse_what_cannot_fit(&scene)?;
         self.instances.network(&scene.app).await?;
-        let image = self.instances.image(&scene.release).await?;
+        let image = self.instances.image(&scene.app.name, &scene.release).await?;
         let config = self.store.release_config(scene.app.id, scene.release.number).await?;
         // Not by each try of a step that waits for Docker.
         if scene.made(deploy).is_empty() {
@@ -234,7 +234,7 @@ impl World {
         }
         tracing::warn!(app = %row.app, instance = %row.id, "the container of {} was stopped before it was healthy; it is started again", row.label());
         self.instances.network(&scene.app).await?;
-        let image = self.instances.image(&scene.release).await?;
+        let image = self.instances.image(&scene.app.name, &scene.release).await?;
         let config = self.store.release_config(scene.app.id, scene.release.number).await?;
         self.instances.start_gated(&scene.app, &scene.release, &config, process, row, &image).await?;
         self.instances.wait_for_init(row).await?;

@@ -77,6 +77,7 @@ impl World {
             pids: usage.and_then(|u| Some((u.pids, u.pids_limit?))),
             disk: vitals.layer.map(|bytes| (bytes, disk_limit)),
             unanswered: vitals.unanswered,
+            stuck: vitals.stuck.map(|stuck| (stuck.why, stuck.next)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::docker::ContainerStatus;
 use crate::instances::lifecycle::{InstanceError, Instances};
 use crate::instances::spec;
 use crate::names::{AppName, DeployId};
@@ -37,10 +38,15 @@ impl Instances {
         self.leftovers.lock().expect("no code panics while it holds the names of leftovers")
     }
 
-    /// Removes the one-off containers that an earlier daemon left: `run`s whose number this daemon did not give, which is asked of `given`
-    /// after they were listed (nobody is attached to them any more), and release commands of deploys that are over.
+    /// Removes what an earlier daemon left: `run`s whose number this daemon did not give, which is asked of `given` after they were listed
+    /// (nobody is attached to them any more), release commands of deploys that are over, and containers that the engine went on making when
+    /// their instance was given up already.
     pub async fn remove_orphans(&self, given: impl Fn(u64) -> bool) -> Result<(), InstanceError> {
-        for container in self.docker.list_ours().await? {
+        let containers = self.docker.list_ours().await?;
+        // Read after they were listed: a row is there before its container and until that is gone.
+        let rows = self.store.instances().await?;
+        let wanted: BTreeSet<String> = rows.iter().map(|row| self.container_name(row)).collect();
+        for container in containers {
             let label = |key: &str| container.labels.get(key).map(String::as_str).unwrap_or_default();
             let Ok(app) = AppName::parse(label("paas.app")) else { continue };
             let goes = match label("paas.process") {
@@ -54,7 +60,14 @@ impl Instances {
                     }
                     _ => false,
                 },
-                _ => false,
+                process => match DeployId::parse(label("paas.deploy")) {
+                    Ok(id) if container.status == ContainerStatus::Created => {
+                        let of_deploy = format!("{}-{app}-{id}-{process}-", spec::prefix(&self.install));
+                        let index = container.name.strip_prefix(&of_deploy);
+                        index.is_some_and(|n| n.parse::<u32>().is_ok()) && !wanted.contains(&container.name)
+                    }
+                    _ => false,
+                },
             };
             if goes {
                 self.docker.remove(&container.id).await?;

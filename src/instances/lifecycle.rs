@@ -17,7 +17,7 @@ use crate::logs::{Kind, Source};
 use crate::model::app::App;
 use crate::model::instance::Instance;
 use crate::model::release::{Config, Process, Release};
-use crate::names::{AppName, InstanceId};
+use crate::names::{AppName, InstanceId, ReleaseNumber};
 use crate::store::{NewInstance, Store, StoreError};
 use crate::wire::dialer::{DialClient, DialFailure};
 
@@ -35,8 +35,13 @@ pub enum InstanceError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Spec(#[from] SpecError),
-    #[error("the image `{0}` of this release is gone; deploy the commit again")]
-    ImageGone(String),
+    #[error("the image `{image}` of {release} is gone from Docker")]
+    ImageGone {
+        image: String,
+        release: ReleaseNumber,
+        /// What makes it again.
+        again: String,
+    },
     #[error("{act}: {source}")]
     Io { act: String, source: std::io::Error },
     #[error("registering {label} with the dialer: {source}")]
@@ -73,9 +78,16 @@ pub struct Instances {
 
 impl Instances {
     /// The image of a release with what it says about running.
-    pub async fn image(&self, release: &Release) -> Result<ImageInfo, InstanceError> {
+    pub async fn image(&self, app: &AppName, release: &Release) -> Result<ImageInfo, InstanceError> {
         let found = self.docker.image(&release.image.id).await?;
-        found.ok_or_else(|| InstanceError::ImageGone(release.image.tag.clone()))
+        found.ok_or_else(|| InstanceError::ImageGone {
+            image: release.image.tag.clone(),
+            release: release.number,
+            again: match &release.commit {
+                Some(commit) => format!("paas deploy -a {app} --commit {commit}     builds it again"),
+                None => format!("paas deploy -a {app} --tarball FILE     as it was deployed before, or `--image IMAGE`"),
+            },
+        })
     }
 
     /// The app's network, made if it is not there. Something else on this host may have its subnet (another program's network): then the

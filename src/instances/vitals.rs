@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use crate::names::InstanceId;
 
@@ -12,6 +13,17 @@ pub struct Measured {
     pub layer: Option<u64>,
     /// So many liveness checks in a row had no good answer; the last one's reason.
     pub unanswered: Option<(u32, String)>,
+    /// It should run and can't be made to.
+    pub stuck: Option<Stuck>,
+}
+
+/// Why an instance can't be made to run. It is tried again all the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    pub since: Instant,
+    pub why: String,
+    /// What a person can do about it; empty if nothing is known.
+    pub next: String,
 }
 
 #[derive(Default)]
@@ -26,6 +38,14 @@ impl Vitals {
 
     pub fn change(&self, instance: InstanceId, change: impl FnOnce(&mut Measured)) {
         change(self.lock().entry(instance).or_default());
+    }
+
+    /// The newest reason why it can't be made to run. None: it could be.
+    pub fn stuck(&self, instance: InstanceId, told: Option<(String, String)>) {
+        self.change(instance, |v| {
+            let since = v.stuck.as_ref().map_or_else(Instant::now, |before| before.since);
+            v.stuck = told.map(|(why, next)| Stuck { since, why, next });
+        });
     }
 
     pub fn forget(&self, instance: InstanceId) {

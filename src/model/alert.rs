@@ -13,6 +13,8 @@ pub enum Kind {
     EndsOften,
     /// The kernel killed an app because it used more memory than its limit.
     OutOfMemory,
+    /// An instance that should run can't be made to.
+    CannotRun,
     DeployFailed,
     /// The engine does not answer.
     DockerDown,
@@ -25,11 +27,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::DiskLow,
         Kind::CrashLoop,
         Kind::EndsOften,
         Kind::OutOfMemory,
+        Kind::CannotRun,
         Kind::DeployFailed,
         Kind::DockerDown,
         Kind::RoleDown,
@@ -44,6 +47,7 @@ impl Kind {
             Kind::CrashLoop => "crash_loop",
             Kind::EndsOften => "ends_often",
             Kind::OutOfMemory => "out_of_memory",
+            Kind::CannotRun => "cannot_run",
             Kind::DeployFailed => "deploy_failed",
             Kind::DockerDown => "docker_down",
             Kind::RoleDown => "role_down",

@@ -51,6 +51,8 @@ pub struct Standing {
     pub disk: Option<(u64, u64)>,
     /// Its liveness check has failed so often in a row, and what it said.
     pub unanswered: Option<(u32, String)>,
+    /// Why it can't be made to run, and what to do about it.
+    pub stuck: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +173,10 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
             _ if i.loops(facts.now) => found.push(format!("{label} is {}", crash_loop_phrase(i.in_a_row))),
             Phase::BackingOff => found.push(format!("{label} has ended and is about to start again")),
             Phase::Restarting => found.push(format!("{label} is being restarted")),
-            Phase::Away => found.push(format!("{label} does not run")),
+            Phase::Away => match &i.stuck {
+                Some((why, _)) => found.push(format!("{label} does not run and can't be started: {why}")),
+                None => found.push(format!("{label} does not run")),
+            },
             Phase::Running => {}
         }
         if let Some(ends) = often(facts, label).filter(|_| !i.loops(facts.now)) {
@@ -192,6 +197,11 @@ fn trouble(facts: &Facts<'_>) -> Vec<String> {
         found.push(format!("it logs more than may be kept: {dropped}"));
     }
     found
+}
+
+/// Why one that does not run can't be made to, and what to do about it.
+fn stuck<'a>(facts: &Facts<'a>) -> Option<&'a (String, String)> {
+    facts.instances.iter().filter(|i| i.standing == Phase::Away).find_map(|i| i.stuck.as_ref())
 }
 
 /// How often the live release has ended at this place within the hour, if that is trouble now.
@@ -242,6 +252,7 @@ fn done(facts: &Facts<'_>, verdict: Verdict, end: Option<&End>) -> Vec<String> {
     match end.map(|e| e.told.cause) {
         Some(Cause::Hung) => done.push("let its requests finish, then restarted it".to_owned()),
         Some(Cause::Disk) => done.push("stopped it and started it again with an empty disk".to_owned()),
+        Some(Cause::Lost) if stuck(facts).is_some() => done.push("tries to start it again, every 15 s at least".to_owned()),
         Some(Cause::Lost) => done.push("started its container again".to_owned()),
         Some(Cause::Exit | Cause::Signal | Cause::OutOfMemory | Cause::NotStarted) | None => {}
     }
@@ -273,6 +284,7 @@ fn next(facts: &Facts<'_>, verdict: Verdict, end: Option<&End>) -> Vec<String> {
         Verdict::DeployFailed => next.extend(facts.deploy.and_then(|d| d.failure.as_ref()).map(|f| f.next.clone())),
         Verdict::Recovered | Verdict::Troubled | Verdict::Down => {}
     }
+    next.extend(stuck(facts).map(|(_, next)| next.clone()).filter(|next| !next.is_empty()));
     if let Some(end) = end {
         let table = format!("[processes.{}] in paas.toml", end.process);
         match end.told.cause {

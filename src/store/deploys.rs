@@ -114,6 +114,13 @@ impl Store {
         sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?.iter().map(deploy).collect()
     }
 
+    /// The same of one app: rows of others that can't be read are no reason to stop it.
+    pub async fn deploys_active_of(&self, app_id: i64) -> Result<Vec<Deploy>, StoreError> {
+        let sql =
+            format!("{SELECT} where d.app_id = ? and d.state not in ('live', 'failed', 'cancelled', 'superseded') order by d.id");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(app_id).fetch_all(&self.readers).await?.iter().map(deploy).collect()
+    }
+
     /// The app's newest deploys, newest first.
     pub async fn deploys(&self, app_id: i64, limit: u32) -> Result<Vec<Deploy>, StoreError> {
         let sql = format!("{SELECT} where d.app_id = ? order by d.id desc limit ?");

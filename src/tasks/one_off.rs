@@ -30,7 +30,7 @@ pub struct RunAsk<'a> {
 /// Creates, attaches, starts. The caller ends it with [`finish`], whatever happened.
 pub async fn start(instances: &Instances, ask: RunAsk<'_>) -> Result<Running, InstanceError> {
     instances.network(ask.app).await?;
-    let image = instances.image(ask.release).await?;
+    let image = instances.image(&ask.app.name, ask.release).await?;
     let web = ask.release.processes().into_iter().find(|p| p.name.as_str() == "web");
     let spec = web.map_or_else(ProcessSpec::default, |p| p.spec);
     let process = Process { name: ProcessName::parse("run").expect("`run` is a valid process type"), command: None, spec };

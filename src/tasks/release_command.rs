@@ -108,7 +108,7 @@ async fn adopt(instances: &Instances, ask: &Ask<'_>, name: &str) -> Result<Optio
 }
 
 async fn begin(instances: &Instances, ask: &Ask<'_>, name: &str, say: &impl Fn(String)) -> Result<Ended, InstanceError> {
-    let image = instances.image(ask.release).await?;
+    let image = instances.image(&ask.app.name, ask.release).await?;
     let process = process(ask.release);
     let argv = spec::argv("release", Some(ask.command), &image)?;
     let place = Place {

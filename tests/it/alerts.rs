@@ -236,6 +236,42 @@ fn a_docker_that_stays_away_is_told_once_to_everyone_and_so_is_its_return() {
 }
 
 #[test]
+fn an_app_whose_image_is_gone_is_told_of_with_the_command_that_brings_it_back() {
+    let receiver = Receiver::start(&[], None);
+    let more = format!("[alerts]\nwebhook = \"http://{}/\"\n", receiver.address);
+    let w = World::start_on_with(OwnEngine::start(&[]), &more);
+    let (app, _repo) = w.live("lost", "one");
+    let of_app = format!("reference=paas-*/{app}");
+    // As `docker system prune -a` does, in a moment in which nothing runs of it: paas is quick to make another container.
+    eventually("the image is gone", Duration::from_secs(60), || {
+        for container in w.docker(&["ps", "-aq", "--filter", "label=paas.app"]).ok().out.lines() {
+            w.docker(&["rm", "-f", container]);
+        }
+        for image in w.docker(&["images", "-q", "--filter", &of_app]).ok().out.lines() {
+            w.docker(&["rmi", "-f", image]);
+        }
+        let left = w.docker(&["images", "-q", "--filter", &of_app]).ok().out + &w.docker(&["ps", "-aq"]).ok().out;
+        left.is_empty().then_some(())
+    });
+
+    let message = receiver.waits_for(&format!("cannot_run {app}/web raised"), 60);
+    assert!(message["text"].as_str().unwrap_or_default().contains("of v1 is gone from Docker"), "{message}");
+    let why = w.why(&app);
+    assert!(why["summary"].as_str().unwrap_or_default().contains("can't be started: the image"), "{why:#}");
+    let hint = message["hint"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(why["next"][0].as_str(), Some(hint.as_str()), "{why:#}");
+    // The command is what stands before the pause.
+    let command: Vec<&str> = hint.split("     ").next().unwrap_or_default().split(' ').collect();
+    w.paas(&command[1..]).ok();
+    w.serves(&app, "one");
+    receiver.waits_for(&format!("cannot_run {app}/web recovered"), 30);
+    assert!(!w.why(&app)["summary"].to_string().contains("gone"), "{:#}", w.why(&app));
+    // Digits as people see them.
+    w.paas(&["deploy", "-a", &app, "--commit", &command[command.len() - 1][..7]]).ok();
+    assert_eq!(receiver.told().len(), 2, "{:?}", receiver.told());
+}
+
+#[test]
 fn a_webhook_by_tls_is_trusted_only_if_the_host_trusts_its_certificate() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));

@@ -24,6 +24,7 @@ fn install_sh_makes_a_bare_machine_a_server_and_takes_everything_away_again() {
     nothing_is_removed_while_docker_hangs(&server);
     a_port_that_is_taken_later_stops_the_run_with_a_reason(&server);
     data_outlives_an_uninstall(&server);
+    a_backup_is_the_same_server_on_another_machine(&server);
 
     let done = by_terminal(&server, "--uninstall", "y").ok().says(&["Remove the data too", "Removed paas and its data"]);
     done.never_says(&["its data stays"]);
@@ -143,6 +144,37 @@ fn data_outlives_an_uninstall(server: &Server) {
         (server.sh(page).code == 0).then_some(())
     });
     server.sh("paas releases -a hello --json").ok().says(&["\"v2\""]).never_says(&["\"v3\""]);
+}
+
+/// As docs/operations.md says, where no systemd runs.
+fn a_backup_is_the_same_server_on_another_machine(server: &Server) {
+    server.sh("paas config set GREETING=kept -a hello && paas domains add www.example.com -a hello").ok();
+    let releases = server.sh("paas releases -a hello --json").ok().json();
+    server.sh("paas down && tar -C / -czf /root/paas-backup.tgz etc/paas/paas.toml var/lib/paas").ok();
+    server.install("").ok();
+    server.install("--uninstall --purge").ok();
+
+    server.install("").ok();
+    server.sh("paas down && rm -r /var/lib/paas && tar -C / -xpzf /root/paas-backup.tgz && rm /root/paas-backup.tgz").ok();
+    server.sh("paas up --detach").ok();
+
+    let restored = server.sh("paas releases -a hello --json").ok().json();
+    assert_eq!(restored, releases);
+    server.sh("paas config get GREETING -a hello").ok().says(&["kept"]);
+    // Images are Docker's, and not in the backup.
+    let told = eventually("it is said what is missing", Duration::from_secs(20), || {
+        let why = server.sh("paas why -a hello --json").json();
+        why["summary"].as_str().is_some_and(|s| s.contains("gone from Docker")).then_some(why)
+    });
+    let commit = releases[0]["commit"].as_str().expect("it was pushed");
+    let next = told["next"][0].as_str().unwrap_or_default();
+    assert!(next.starts_with(&format!("paas deploy -a hello --commit {commit}")), "{told:#}");
+    server.sh(&format!("paas deploy -a hello --commit {commit}")).ok();
+    server.sh("curl -sS --fail -H 'Host: www.example.com' http://127.0.0.1/").ok().says(&["Good day from paas"]);
+    server
+        .sh("cd ~/.config/paas-demo/hello && git commit -qam third --allow-empty && git push deploy main")
+        .ok()
+        .says(&["Live: v"]);
 }
 
 /// Answers the question that is asked only of a terminal.

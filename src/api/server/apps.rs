@@ -94,7 +94,7 @@ impl Server {
             running: u32::try_from(rows.iter().filter(|i| i.process == process.name && i.wanted == Wanted::Live).count())
                 .unwrap_or(0),
         });
-        let deploy = store.deploys_active().await?.into_iter().find(|d| d.app_id == app.id).map(|d| d.id);
+        let deploy = store.deploys_active_of(app.id).await?.first().map(|d| d.id);
         Ok(App {
             name: app.name.clone(),
             created_at: app.created_at,

@@ -49,8 +49,8 @@ pub async fn change(
         None => true,
     };
     // A rollback on its way may bring another value back: then this change is one, although nothing differs yet.
-    let active = server.world.store.deploys_active().await?;
-    let going_back = active.iter().any(|d| d.app_id == app.id && matches!(d.origin, Origin::Rollback { .. }));
+    let active = server.world.store.deploys_active_of(app.id).await?;
+    let going_back = active.iter().any(|d| matches!(d.origin, Origin::Rollback { .. }));
     if !changes && serves && !going_back {
         return Ok(nothing("the config is like that already"));
     }

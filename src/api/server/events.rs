@@ -15,7 +15,8 @@ use crate::api::types::deploys::{DeployEvent, DeployStream, RequestCounts, Stage
 use crate::deploys::feed::{Follower, Happened, Next, Tone};
 use crate::deploys::world::World;
 use crate::model::deploy::{self, Deploy, State};
-use crate::names::DeployId;
+use crate::names::{DeployId, ReleaseNumber};
+use crate::store::StoreError;
 
 /// An answer of JSON lines.
 pub fn ndjson<T: Serialize>(items: impl Stream<Item = T> + Send + 'static) -> Response {
@@ -99,25 +100,36 @@ impl Following {
 
     /// The last event of a deploy that is over although its feed does not say so: a crash came between the row and the feed.
     async fn missed(&mut self) -> Option<DeployEvent> {
-        let deploy = self.id;
-        let Ok(row) = self.world.store.deploy(deploy).await else {
-            return Some(DeployEvent::Cancelled { deploy, still_serves: None });
+        let row = match self.world.store.deploy(self.id).await {
+            Ok(row) => row,
+            // Its app was destroyed.
+            Err(StoreError::NotFound(_)) => return Some(DeployEvent::Cancelled { deploy: self.id, still_serves: None }),
+            Err(_) => return None,
         };
         if !row.state.is_over() || self.quiet_end.get_or_insert_with(Instant::now).elapsed() < END_TO_COME {
             return None;
         }
         let still_serves = self.world.store.app_by_id(row.app_id).await.ok().and_then(|app| app.live);
-        Some(match (row.state, row.failure, row.release) {
-            (State::Live, _, Some(release)) => {
-                DeployEvent::Live { deploy, release, commit: row.commit, urls: Vec::new(), stages: Vec::new(), counts: None }
-            }
-            (State::Failed, Some(failure), _) => event(deploy, Happened::Failed { failure, still_serves }, 0),
-            _ => DeployEvent::Cancelled { deploy, still_serves },
-        })
+        let others = self.world.store.deploys(row.app_id, u32::MAX).await.unwrap_or_default();
+        Some(end_of(row, still_serves, &others.iter().map(|d| d.id).collect::<Vec<_>>()))
     }
 }
 
-fn event(deploy: crate::names::DeployId, happened: Happened, seq: u64) -> DeployEvent {
+/// How a deploy that is over ended, by its row alone. `others`: the deploys of its app that are remembered.
+fn end_of(row: Deploy, still_serves: Option<ReleaseNumber>, others: &[DeployId]) -> DeployEvent {
+    let deploy = row.id;
+    let next = others.iter().copied().filter(|id| *id > deploy).min();
+    match (row.state, row.failure, row.release, next) {
+        (State::Live, _, Some(release), _) => {
+            DeployEvent::Live { deploy, release, commit: row.commit, urls: Vec::new(), stages: Vec::new(), counts: None }
+        }
+        (State::Failed, Some(failure), ..) => event(deploy, Happened::Failed { failure, still_serves }, 0),
+        (State::Superseded, _, _, Some(by)) => DeployEvent::Superseded { deploy, by },
+        _ => DeployEvent::Cancelled { deploy, still_serves },
+    }
+}
+
+fn event(deploy: DeployId, happened: Happened, seq: u64) -> DeployEvent {
     match happened {
         Happened::Queued { position, app } => DeployEvent::Queued { deploy, app, position },
         Happened::State { state, at } => DeployEvent::State { deploy, state: state.to_string(), at },
@@ -158,5 +170,30 @@ pub fn counts(counts: deploy::RequestCounts) -> RequestCounts {
         dropped: counts.dropped,
         answered: counts.answered,
         complete: counts.complete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploys::tests::{Fixture, fixture, new_deploy};
+    use crate::model::deploy::Origin;
+
+    #[tokio::test]
+    async fn a_lost_last_event_is_made_from_the_row() {
+        let Fixture { dir: _dir, world, app } = fixture().await;
+        let (mut deploy, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
+        let id = deploy.id;
+        deploy.state = State::Superseded;
+        let ended = |others: &[i64]| {
+            let others: Vec<DeployId> = others.iter().map(|n| DeployId(*n)).collect();
+            end_of(deploy.clone(), None, &others)
+        };
+        let by = DeployId(id.0 + 2);
+        assert_eq!(ended(&[id.0 + 3, id.0, by.0]), DeployEvent::Superseded { deploy: id, by });
+        assert_eq!(ended(&[id.0]), DeployEvent::Cancelled { deploy: id, still_serves: None }, "who did it is forgotten");
+        deploy.state = State::Live;
+        deploy.release = Some(ReleaseNumber(4));
+        assert!(matches!(end_of(deploy, None, &[]), DeployEvent::Live { release: ReleaseNumber(4), .. }));
     }
 }

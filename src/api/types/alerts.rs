@@ -8,7 +8,7 @@ use crate::base::clock::UnixMillis;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     pub id: i64,
-    /// `disk_low`, `crash_loop`, `ends_often`, `out_of_memory`, `deploy_failed`, `docker_down`, `role_down`, `certificate_ends`, `certificate_spoilt`; more may come.
+    /// `disk_low`, `crash_loop`, `ends_often`, `out_of_memory`, `cannot_run`, `deploy_failed`, `docker_down`, `role_down`, `certificate_ends`, `certificate_spoilt`; more may come.
     pub kind: String,
     /// `docker`, `proxy`, a path, `shop`, `shop/web`.
     pub subject: String,

@@ -56,3 +56,49 @@ async fn the_last_event_of_a_deploy_is_not_lost_with_one_that_a_crash_cut() {
     let told = told(&world, &deploy);
     assert!(told.lines().any(|line| line.starts_with(r#"{"event":"cancelled""#)), "{told}");
 }
+
+#[tokio::test]
+async fn what_the_engine_went_on_making_for_an_instance_that_was_given_up_goes() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let deploy = prepared(&world, &app, "[processes.web]\ncommand = \"./serve\"\n").await;
+    let kept = instance(&world, &app, deploy.id, Wanted::Candidate).await;
+    let (kept, d) = (world.instances.container_name(&kept), deploy.id);
+    // As the engine lists them: the one of a row, its neighbour without a row, one that ran, and a name that is none of an instance.
+    let all = [
+        ("c1", kept.clone(), "created"),
+        ("c2", format!("{}2", kept.trim_end_matches('1')), "created"),
+        ("c3", format!("{}3", kept.trim_end_matches('1')), "exited"),
+        ("c4", format!("{}x", kept.trim_end_matches('1')), "created"),
+    ];
+    let engine = Engine::at(&world, move |call| {
+        let body = match call {
+            "GET /containers/json" => r#"[{"Id": "c1"}, {"Id": "c2"}, {"Id": "c3"}, {"Id": "c4"}]"#.to_owned(),
+            call => match all.iter().find(|(id, ..)| call == format!("GET /containers/{id}/json")) {
+                Some((id, name, status)) => format!(
+                    r#"{{"Id": "{id}", "Name": "/{name}", "State": {{"Status": "{status}"}},
+                    "Config": {{"Labels": {{"paas.app": "shop", "paas.process": "web", "paas.deploy": "{d}"}}}}}}"#
+                ),
+                None => return (204, ""),
+            },
+        };
+        (200, body.leak())
+    });
+
+    world.instances.remove_orphans(|_| true).await.expect("swept");
+
+    let removed: Vec<String> = engine.calls().into_iter().filter(|call| call.starts_with("DELETE")).collect();
+    assert_eq!(removed, ["DELETE /containers/c2"]);
+}
+
+#[tokio::test]
+async fn an_app_goes_on_while_a_deploy_of_another_cannot_be_read() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    prepared(&world, &app, "[processes.web]\ncommand = \"./serve\"\n").await;
+    world.store.spoil_deploys().await;
+    let other = world.store.app_create(&AppName::parse("other").expect("valid"), "root", 100).await.expect("app");
+    let (deploy, _) = world.store.deploy_admit(&new_deploy(&other, Origin::Config)).await.expect("admitted");
+
+    world.store.deploys_active().await.expect_err("a row is spoilt");
+
+    assert_eq!(world.next_of(other.id).await.expect("read").map(|d| d.id), Some(deploy.id));
+}

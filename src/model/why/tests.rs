@@ -49,6 +49,7 @@ fn running() -> Standing {
         pids: Some((3, 512)),
         disk: None,
         unanswered: None,
+        stuck: None,
     }
 }
 
@@ -129,6 +130,28 @@ fn a_crash_loop_names_itself_what_was_done_and_the_way_back() {
     assert_eq!((story.since, story.last_lines), (Some(ReleaseNumber(1)), vec!["fatal".to_owned()]));
     assert_eq!(story.done, ["started web.1 again 4 times; next try in 1.5 s"]);
     assert!(story.next[0].starts_with("paas rollback -a shop v1"), "{:?}", story.next);
+}
+
+#[test]
+fn what_cannot_be_started_is_told_with_the_reason_and_what_helps() {
+    let stuck = Standing {
+        standing: Phase::Away,
+        stuck: Some(("its image is gone".to_owned(), "paas deploy --commit 1".to_owned())),
+        ..running()
+    };
+    let lost = || [end(true, 2, Told::of(Cause::Lost))];
+    let told = story(&release(2, ""), Some(&release(1, "")), std::slice::from_ref(&stuck), &lost(), None);
+    assert_eq!(told.verdict, Verdict::Down);
+    assert!(told.summary.contains("web.1 does not run and can't be started: its image is gone"), "{}", told.summary);
+    assert_eq!(
+        (told.done[0].as_str(), told.next[0].as_str()),
+        ("tries to start it again, every 15 s at least", "paas deploy --commit 1")
+    );
+
+    let again = Standing { standing: Phase::Running, ..stuck };
+    let told = story(&release(2, ""), None, &[again], &lost(), None);
+    assert_eq!(told.done, ["started its container again"]);
+    assert!(told.next.iter().all(|next| !next.contains("--commit")), "{:?}", told.next);
 }
 
 #[test]

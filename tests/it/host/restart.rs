@@ -110,3 +110,26 @@ fn stop_closes_the_port_for_good_and_start_opens_it() {
     host.all_serve(Duration::from_secs(10));
     assert_eq!(containers(), running);
 }
+
+/// docs/operations.md, "Back up and restore".
+#[test]
+fn a_backup_is_made_while_apps_serve_and_nothing_starts_the_daemon_in_the_middle() {
+    let host = host();
+    let stop = "systemctl stop paas-daemon.socket paas-control.socket paas-daemon";
+    under_traffic(&host, "a backup", 0, || {
+        host.sh(stop).ok();
+        // The proxy would like to talk to the daemon all the time.
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(host.show("paas-daemon", "ActiveState"), "inactive");
+        host.sh("tar -C / -czf /root/paas-backup.tgz etc/paas/paas.toml var/lib/paas").ok();
+        assert_eq!(host.show("paas-daemon", "ActiveState"), "inactive");
+        host.sh("systemctl start paas-daemon").ok();
+    });
+    let kept = host.sh("tar -tzf /root/paas-backup.tgz && rm /root/paas-backup.tgz").ok();
+    kept.says(&["var/lib/paas/paas.db\n", "var/lib/paas/secret.key\n", "etc/paas/paas.toml\n"]);
+    eventually("all of paas answers again", Duration::from_secs(10), || host.status().filter(|s| s["dialer"]["ok"] == true));
+    for unit in ["paas-daemon.socket", "paas-control.socket"] {
+        assert_eq!(host.show(unit, "ActiveState"), "active");
+    }
+    host.push(APPS[0], "after-backup").ok();
+}
