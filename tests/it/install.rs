@@ -149,7 +149,12 @@ fn data_outlives_an_uninstall(server: &Server) {
 /// As docs/operations.md says, where no systemd runs.
 fn a_backup_is_the_same_server_on_another_machine(server: &Server) {
     server.sh("paas config set GREETING=kept -a hello && paas domains add www.example.com -a hello").ok();
-    let releases = server.sh("paas releases -a hello --json").ok().json();
+    // Images are Docker's, and not in the backup.
+    let releases = || {
+        let text = server.sh("paas releases -a hello --json").ok().out;
+        text.replace("\"image_kept\":true", "\"image_kept\":false").replace("\"image_kept\": true", "\"image_kept\": false")
+    };
+    let before = releases();
     server.sh("paas down && tar -C / -czf /root/paas-backup.tgz etc/paas/paas.toml var/lib/paas").ok();
     server.install("").ok();
     server.install("--uninstall --purge").ok();
@@ -158,15 +163,13 @@ fn a_backup_is_the_same_server_on_another_machine(server: &Server) {
     server.sh("paas down && rm -r /var/lib/paas && tar -C / -xpzf /root/paas-backup.tgz && rm /root/paas-backup.tgz").ok();
     server.sh("paas up --detach").ok();
 
-    let restored = server.sh("paas releases -a hello --json").ok().json();
-    assert_eq!(restored, releases);
+    assert_eq!(releases(), before);
     server.sh("paas config get GREETING -a hello").ok().says(&["kept"]);
-    // Images are Docker's, and not in the backup.
     let told = eventually("it is said what is missing", Duration::from_secs(20), || {
         let why = server.sh("paas why -a hello --json").json();
         why["summary"].as_str().is_some_and(|s| s.contains("gone from Docker")).then_some(why)
     });
-    let commit = releases[0]["commit"].as_str().expect("it was pushed");
+    let commit = server.sh("git -C ~/.config/paas-demo/hello rev-parse HEAD").ok().out.trim().to_owned();
     let next = told["next"][0].as_str().unwrap_or_default();
     assert!(next.starts_with(&format!("paas deploy -a hello --commit {commit}")), "{told:#}");
     server.sh(&format!("paas deploy -a hello --commit {commit}")).ok();
