@@ -554,19 +554,22 @@ remove_stack_images() { # install
     done
 }
 
-remove_docker_objects() { # install
-    [[ $1 =~ ^[0-9a-f-]{36}$ ]] || return 0
+remove_docker_objects() { # install…
+    local install
     if ! docker_answers; then
         warn "Docker is not installed any more: its containers and images of paas, if there are any, stay where they are"
         return
     fi
-    delete_all 'containers/json?all=1&' containers "$1"
-    delete_all 'networks?' networks "$1"
-    if [ $purge = yes ]; then
-        delete_all 'images/json?' images "$1"
-        delete_images "paas-${1:0:8}"
-        remove_stack_images "$1"
-    fi
+    for install in "$@"; do
+        delete_all 'containers/json?all=1&' containers "$install"
+        delete_all 'networks?' networks "$install"
+        if [ $purge = yes ]; then
+            delete_all 'images/json?' images "$install"
+            delete_images "paas-${install:0:8}"
+        fi
+    done
+    # Nothing of any of them is left: the last one speaks for all.
+    [ $purge = no ] || remove_stack_images "$install"
 }
 
 # The engine that this script started without an init system, unless others have something running on it.
@@ -632,14 +635,16 @@ remove_made() { # in the reverse of the order in which it was made
 
 remove_paas() {
     [ -e "$record" ] || die "there is no $record: paas was not installed by this script"
-    local install packages
-    install=$(sed -n 's/^install //p' "$record" | head -n 1)
-    [ -z "$install" ] || require_docker
+    local installs packages
+    # A backup that was restored here brought the name of the installation that it is of.
+    made install "$(status_field install 2>/dev/null || true)"
+    mapfile -t installs < <(sed -n 's/^install //p' "$record" | grep -xE '[0-9a-f-]{36}')
+    [ ${#installs[@]} = 0 ] || require_docker
     ask_about_data
     packages=$(sed -n 's/^package //p' "$record" | tr '\n' ' ')
     stop_paas
     say "Stopped paas"
-    [ -z "$install" ] || remove_docker_objects "$install"
+    [ ${#installs[@]} = 0 ] || remove_docker_objects "${installs[@]}"
     remove_made
     if systemd_runs; then
         systemctl daemon-reload

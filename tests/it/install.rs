@@ -161,7 +161,7 @@ fn a_backup_is_the_same_server_on_another_machine(server: &Server) {
 
     server.install("").ok();
     server.sh("paas down && rm -r /var/lib/paas && tar -C / -xpzf /root/paas-backup.tgz && rm /root/paas-backup.tgz").ok();
-    server.sh("paas up --detach").ok();
+    server.install("").ok().says(&["paas is ready"]);
 
     assert_eq!(releases(), before);
     server.sh("paas config get GREETING -a hello").ok().says(&["kept"]);
