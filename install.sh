@@ -438,7 +438,7 @@ remote_url() {
 }
 
 paas_answers() { "$binary" status --json >/dev/null 2>&1; }
-status_field() { "$binary" status --json | tr -d '\n' | sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p"; }
+status_field() { timeout 10 "$binary" status --json | tr -d '\n' | sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p"; }
 
 start_paas() {
     check_ports
@@ -635,9 +635,10 @@ remove_made() { # in the reverse of the order in which it was made
 
 remove_paas() {
     [ -e "$record" ] || die "there is no $record: paas was not installed by this script"
-    local installs packages
+    local installs packages restored
     # A backup that was restored here brought the name of the installation that it is of.
-    made install "$(status_field install 2>/dev/null || true)"
+    restored=$(status_field install 2>/dev/null || true)
+    [ -z "$restored" ] || made install "$restored"
     mapfile -t installs < <(sed -n 's/^install //p' "$record" | grep -xE '[0-9a-f-]{36}')
     [ ${#installs[@]} = 0 ] || require_docker
     ask_about_data

@@ -1,6 +1,6 @@
 //! What apps do that their neighbours must not feel: each by a path of its own.
 //!
-//! `/eat?mb=N` touches memory · `/hang` answers, and nothing is ever answered after it · `/dump?kib=N` leaves crash files and dies · `/fork` starts
+//! `/eat?mb=N` touches memory · `/hang` answers, and nothing is ever answered after it · `/dump?kib=N&from=N&to=N` leaves crash files and dies · `/fork` starts
 //! processes and threads without end · `/fill?mb=N` writes to its own file system · `/flood?ms=N` logs without end for so long.
 
 use std::io::Write;
@@ -34,6 +34,9 @@ pub fn make(request: &Request) -> String {
         "/dump" => {
             let padding = " ".repeat((request.query("kib", 0) << 10) as usize);
             let _ = std::fs::write("/erl_crash.dump", format!("slogan: out of luck\n{padding}"));
+            for n in request.query("from", 1)..=request.query("to", 0) {
+                let _ = std::fs::write(format!("/core.a{n}"), format!("core {n}\n"));
+            }
             // A name that is asked for, on something that is none of the app's.
             let _ = std::os::unix::fs::symlink("/proc/1/environ", "/core");
             let _ = std::os::unix::fs::symlink("/etc/hostname", "/core.77");

@@ -75,22 +75,28 @@ impl Watch {
     async fn stuck(&self) {
         let (alerts, vitals) = (&self.world.alerts, &self.world.instances.vitals);
         let Ok(mut rows) = self.world.store.instances().await else { return };
-        rows.retain(|row| row.wanted == Wanted::Live);
+        // What a deploy has paused may have to run again.
+        rows.retain(|row| matches!(row.wanted, Wanted::Live | Wanted::Paused));
         let of = |row: &Instance| format!("{}/{}", row.app, row.process);
+        let connected = |row: &Instance| self.world.instances.links.state(row.id).is_some_and(|s| s.connected);
         for row in &rows {
-            if let Some(stuck) = vitals.of(row.id).stuck.filter(|stuck| stuck.since.elapsed() > STUCK_LIMIT) {
+            let stuck = vitals.of(row.id).stuck.filter(|stuck| stuck.last - stuck.since > STUCK_LIMIT);
+            if let Some(stuck) = stuck.filter(|_| row.wanted == Wanted::Live && !connected(row)) {
                 let text = format!("{} of {} can't be made to run: {}", row.label(), row.app, stuck.why);
                 let next = if stuck.next.is_empty() { format!("paas why -a {}", row.app) } else { stuck.next };
                 alerts.raise(Kind::CannotRun, &of(row), &text, &next).await;
             }
         }
-        // A new daemon knows nobody's trouble yet: it is over when each runs.
-        let runs = |row: &Instance| {
-            vitals.of(row.id).stuck.is_none() && self.world.instances.links.state(row.id).is_some_and(|s| s.connected)
-        };
         for (kind, subject) in alerts.told().await {
-            if kind == Kind::CannotRun && rows.iter().filter(|row| of(row) == subject).all(runs) {
-                alerts.clear(kind, &subject, &format!("{subject} runs again")).await;
+            let own: Vec<&Instance> = rows.iter().filter(|row| of(row) == subject).collect();
+            // A new daemon knows nobody's trouble yet: it is over when each runs.
+            let over = own.iter().all(|row| row.wanted == Wanted::Live && connected(row));
+            if kind == Kind::CannotRun && over {
+                let text = match own.is_empty() {
+                    true => format!("nothing of {subject} is to run any more"),
+                    false => format!("{subject} runs again"),
+                };
+                alerts.clear(kind, &subject, &text).await;
             }
         }
     }

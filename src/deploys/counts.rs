@@ -16,6 +16,7 @@ use crate::wire::proxy::TargetCounts;
 
 /// What is known of the new instances is as old as the proxies' last report (every 100 ms), and requests that were held go on in the first
 /// moment after the change: a window that closes at once would miss both.
+const LONGEST_READ: Duration = Duration::from_secs(5);
 const LAST_REPORTS: Duration = Duration::from_millis(500);
 
 impl World {
@@ -71,7 +72,9 @@ impl World {
 
     /// What the instances that serve since the commit point of `deploy` have done since then.
     async fn serving(&self, app_id: i64, deploy: DeployId) -> RequestCounts {
-        let rows = self.read("who serves", || self.store.instances_of(app_id)).await.unwrap_or_default();
+        // In a turn that others wait for: rows that can't be read hold up nobody for long.
+        let reading = self.read("who serves", || self.store.instances_of(app_id));
+        let rows = tokio::time::timeout(LONGEST_READ, reading).await.ok().flatten().unwrap_or_default();
         let serving =
             rows.iter().filter(|i| i.takes_requests() && !i.counted && matches!(i.wanted, Wanted::Live | Wanted::Retiring));
         serving.fold(RequestCounts::default(), |sum, row| {

@@ -15,7 +15,7 @@ impl World {
         crash::point(Point::DestroyAsked);
         self.store.app_mark_destroying(&app.name, by).await?;
         crash::point(Point::DestroyMarked);
-        for deploy in self.store.deploys_active().await?.iter().filter(|d| d.app_id == app.id) {
+        for deploy in self.store.deploys_active_of(app.id).await? {
             self.cancels.cancel(deploy.id);
         }
         self.wakeups.wake(app.id);
@@ -55,7 +55,7 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // Those that had not begun end here.
-        for deploy in self.store.deploys_active().await?.into_iter().filter(|d| d.app_id == app.id) {
+        for deploy in self.store.deploys_active_of(app.id).await? {
             self.cancel_now(&deploy).await;
         }
         crash::point(Point::DestroyDeploysEnded);

@@ -77,13 +77,11 @@ impl World {
             match looked {
                 // When Docker comes back everything is looked at anew.
                 Ok(()) | Err(StepError::EngineAway(_)) => {
-                    self.instances.vitals.stuck(id, None);
                     if !self.looks.end(id) {
                         return;
                     }
                 }
                 Err(e) => {
-                    self.instances.vitals.stuck(id, Some(e.told()));
                     tracing::warn!(app = %app.name, instance = %id, "{id} cannot be put right yet: {e:?}; it is tried again");
                     tokio::select! {
                         () = tokio::time::sleep(pause.pause()) => {}
@@ -104,7 +102,10 @@ impl World {
 
     /// Every act may be repeated.
     pub(super) async fn make_right(self: &Arc<Self>, app: &App, id: InstanceId, with_docker: bool) -> Result<(), StepError> {
-        let Some(row) = self.store.instance(id).await?.filter(|row| row.wanted == Wanted::Live) else { return Ok(()) };
+        let Some(row) = self.store.instance(id).await?.filter(|row| row.wanted == Wanted::Live) else {
+            self.instances.vitals.stuck(id, None);
+            return Ok(());
+        };
         // The link must listen for whatever runs: an init that reconnects brings its state with it.
         self.instances.listen(&row)?;
         let release = self.store.release(app.id, row.release).await?;
@@ -127,11 +128,14 @@ impl World {
         {
             tracing::warn!(app = %app.name, instance = %id, "the end of {} could not be kept: {e}", row.label());
         }
-        if finding != Finding::Fine {
+        if finding == Finding::Fine {
+            self.instances.vitals.stuck(id, None);
+        } else {
             let done = self.mend(app, &row, finding, state.as_ref(), &network).await;
             if self.took_back_unwanted(&row, &release).await? {
                 return Ok(());
             }
+            self.note_stuck(id, &done);
             done?;
         }
         let state = if finding == Finding::Fine { state } else { self.instances.state(&row).await? };
@@ -164,6 +168,16 @@ impl World {
         }
     }
 
+    /// That Docker is away is told of by itself. One that answers, but not to this, keeps the instance from running.
+    fn note_stuck(&self, id: InstanceId, done: &Result<(), StepError>) {
+        let told = match done {
+            Ok(()) => None,
+            Err(StepError::EngineAway(_)) if self.instances.docker.health().is_bad() => None,
+            Err(e) => Some(e.told()),
+        };
+        self.instances.vitals.stuck(id, told);
+    }
+
     /// A deploy that pauses an instance writes that first and stops it then: if that came between the look and the start, nobody else would stop
     /// what was started, and it would run beside the one that must be alone.
     async fn took_back_unwanted(&self, row: &Instance, release: &Release) -> Result<bool, StepError> {
@@ -172,7 +186,15 @@ impl World {
             return Ok(false);
         }
         let (signal, limit) = release.stop_rule(&row.process);
-        self.instances.stop(row, &signal, limit).await?;
+        // No later look finds it, as it is not live: whoever started it sees to it.
+        while let Err(e) = self.instances.stop(row, &signal, limit).await {
+            tracing::warn!(app = %row.app, instance = %row.id, "stopping {}, which is paused: {e}; it is tried again", row.label());
+            tokio::time::sleep(FIRST_PAUSE).await;
+            let wanted = self.store.instance(row.id).await?.map(|now| now.wanted);
+            if wanted != Some(Wanted::Paused) || *self.crew.stopping().borrow() {
+                break;
+            }
+        }
         Ok(true)
     }
 

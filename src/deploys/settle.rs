@@ -176,9 +176,11 @@ impl World {
 
     /// The old instances serve again, now that nothing of the deploy that paused them runs. False: not yet.
     async fn bring_back(self: &Arc<Self>, app: &App, paused: &[InstanceId], made: &[InstanceId]) -> bool {
-        let Some(active) = self.read("the deploys under way", || self.store.deploys_active()).await else { return false };
+        let Some(active) = self.read("the deploys under way", || self.store.deploys_active_of(app.id)).await else {
+            return false;
+        };
         // An earlier end may be done again by a start that finds a later deploy under way: what is paused then, that one has paused.
-        if active.iter().any(|d| d.app_id == app.id && matches!(d.state, State::Starting | State::Probing | State::Shifting)) {
+        if active.iter().any(|d| matches!(d.state, State::Starting | State::Probing | State::Shifting)) {
             return true;
         }
         // With stop-start no two run side by side, however long Docker is away: the old ones come back when it is known that no new one runs.

@@ -19,6 +19,7 @@ use crate::store::{NewDeploy, NewInstance, NewRelease, Sealer, Store};
 mod admission;
 mod branches;
 mod driving;
+mod ends;
 mod engine;
 mod retirement;
 mod start;
@@ -121,7 +122,7 @@ fn told(world: &World, deploy: &Deploy) -> String {
 }
 
 /// An instance of `deploy` of which that is wanted.
-async fn instance(world: &World, app: &App, deploy: DeployId, wanted: Wanted) -> Instance {
+pub async fn instance(world: &World, app: &App, deploy: DeployId, wanted: Wanted) -> Instance {
     instance_of(world, app, deploy, "web", wanted).await
 }
 

@@ -22,6 +22,7 @@ use crate::git::keys::{ExportError, PublicKey};
 use crate::git::{self, Repos};
 use crate::instances::lifecycle::Instances;
 use crate::instances::link::Links;
+use crate::instances::probe::Checks;
 use crate::instances::vitals::Vitals;
 use crate::logs::LogStore;
 use crate::model::app::App;
@@ -112,6 +113,7 @@ impl World {
             registered: Mutex::default(),
             leftovers: Mutex::default(),
             vitals: Vitals::default(),
+            checks: Checks::default(),
         });
         Ok(Arc::new(Self {
             install: install.clone(),

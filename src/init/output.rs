@@ -19,6 +19,8 @@ const CHUNK: usize = 32 * 1024;
 
 /// Asked of the kernel for each pipe, so that a pause of ours (a slow disk) does not stop the app at once. Not a must.
 const PIPE_BYTES: i32 = 256 * 1024;
+/// A full pipe and as much again, in chunks: a read may give less than a chunk.
+const MOST_LEFT_CHUNKS: usize = 2 * PIPE_BYTES as usize / CHUNK;
 
 /// How long lost lines may go unsaid when nothing else is logged.
 const MARK_AFTER: Duration = Duration::from_secs(1);
@@ -105,11 +107,14 @@ impl Output {
         }
     }
 
-    /// Reads what the pipes still hold, and lets them go.
+    /// Reads what the pipes still hold, and lets them go. No more than they can have held: somebody may go on writing, and would keep us here.
     pub fn drain(&mut self) {
         let now = Instant::now();
         for source in [&mut self.stdout, &mut self.stderr] {
-            while source.read_once(&mut self.chunk, now, &mut self.sink) {}
+            let mut chunks = 0;
+            while chunks < MOST_LEFT_CHUNKS && source.read_once(&mut self.chunk, now, &mut self.sink) {
+                chunks += 1;
+            }
             source.end(now, &mut self.sink);
         }
         self.sink.appender.mark(now_micros());

@@ -22,6 +22,8 @@ use crate::store::StoreError;
 
 /// Files that one end may leave.
 const MOST_AT_ONCE: usize = 5;
+/// Files that are looked at after one end: a container that was started again still has those of earlier ends.
+const MOST_LOOKED_AT: usize = 50;
 /// Files that are kept per app.
 const MOST_KEPT: usize = 10;
 /// One block of a tar.
@@ -50,10 +52,14 @@ impl Instances {
             return Ok(Vec::new());
         }
         let changed = self.docker.changed_paths(&self.container_name(row)).await?;
-        let found = changed.into_iter().filter(|path| matches(&wanted, path)).take(MOST_AT_ONCE);
+        let found = changed.into_iter().filter(|path| matches(&wanted, path)).take(MOST_LOOKED_AT);
+        let since = self.store.crash_file_newest(row.id).await?;
         let mut kept = Vec::new();
         for path in found.collect::<Vec<_>>() {
-            match self.keep_crash_file(row, &path).await {
+            if kept.len() == MOST_AT_ONCE {
+                break;
+            }
+            match self.keep_crash_file(row, &path, since).await {
                 Ok(true) => kept.push(path),
                 Ok(false) => {}
                 Err(e) => {
@@ -67,11 +73,14 @@ impl Instances {
         Ok(kept)
     }
 
-    /// False: it is kept already.
-    async fn keep_crash_file(&self, row: &Instance, path: &str) -> Result<bool, CrashFileError> {
+    /// False: it is kept already, or is older than what is: one that was dropped to make room does not come back.
+    async fn keep_crash_file(&self, row: &Instance, path: &str, since: Option<i64>) -> Result<bool, CrashFileError> {
         let archive = self.docker.archive(&self.container_name(row), path).await?;
         let mut from = StreamReader::new(Box::pin(archive));
         let found = read_head(&mut from).await.map_err(|why| CrashFileError::Refused(why.to_string()))?;
+        if since.is_some_and(|since| found.modified < since) {
+            return Ok(false);
+        }
         let most = self.config.limits.crash_bytes;
         if found.bytes > most {
             return Err(CrashFileError::Refused(format!("has {} bytes; {most} may be kept (limits.crash_bytes)", found.bytes)));
@@ -86,8 +95,12 @@ impl Instances {
             modified: found.modified,
             bytes: found.bytes,
         };
-        let Some(id) = self.store.crash_file_add(row.app_id, &new).await? else { return Ok(false) };
+        let id = self.store.crash_file_add(row.app_id, &new).await?;
         let to = self.crash_file_path(&row.app, id);
+        // One with a row is kept already, unless the daemon was killed between the row and the file.
+        if to.exists() {
+            return Ok(false);
+        }
         if let Err(e) = write(&mut from, found.bytes, &to).await {
             self.forget_crash_file(row, id).await?;
             return Err(CrashFileError::Io { act: "writing", path: to, source: e });

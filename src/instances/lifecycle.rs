@@ -11,6 +11,7 @@ use crate::config::HostConfig;
 use crate::docker::{ContainerState, Docker, DockerError, ImageInfo, NetworkSpec};
 use crate::instances::link::{LinkError, Links};
 use crate::instances::net;
+use crate::instances::probe::Checks;
 use crate::instances::spec::{self, Place, SpecError};
 use crate::instances::vitals::Vitals;
 use crate::logs::{Kind, Source};
@@ -74,6 +75,7 @@ pub struct Instances {
     /// One-off containers that could not be removed, by name: the engine was away.
     pub leftovers: Mutex<BTreeSet<String>>,
     pub vitals: Vitals,
+    pub checks: Checks,
 }
 
 impl Instances {
@@ -310,6 +312,7 @@ impl Instances {
         }
         self.keys().remove(&row.id);
         self.vitals.forget(row.id);
+        self.checks.forget(row.id);
         self.links.forget(row.id);
         let own = self.config.instance_dir(row.id);
         match tokio::fs::remove_dir_all(&own).await {

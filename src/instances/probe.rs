@@ -1,5 +1,7 @@
 //! Is the instance ready? Through the dialer, as a request would come; never by the container's address.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -7,11 +9,11 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 
-use crate::docker::{DockerError, ExecOptions};
+use crate::docker::{DockerError, ExecControl, ExecOptions};
 use crate::instances::lifecycle::Instances;
 use crate::manifest::{CommandLine, HealthCheck, HealthSpec};
 use crate::model::instance::Instance;
-use crate::names::Hostname;
+use crate::names::{Hostname, InstanceId};
 use crate::wire::dialer::DialError;
 
 /// What one look has shown.
@@ -135,12 +137,41 @@ impl Instances {
     }
 }
 
+/// The last check of each instance that is a command, until it has ended. A check that is given up goes on as a process in the instance, and
+/// neither its init nor a restart in place ends it: without this, one that hangs would leave another at every look.
+#[derive(Default)]
+pub struct Checks(Mutex<BTreeMap<InstanceId, ExecControl>>);
+
+impl Checks {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, ExecControl>> {
+        self.0.lock().expect("no code panics while it holds the checks")
+    }
+
+    pub fn forget(&self, instance: InstanceId) {
+        self.lock().remove(&instance);
+    }
+
+    /// An engine that does not know it any more has ended it.
+    async fn still_runs(&self, instance: InstanceId) -> Result<bool, DockerError> {
+        let Some(before) = self.lock().get(&instance).cloned() else { return Ok(false) };
+        match before.exit_code().await {
+            Ok(code) => Ok(code.is_none()),
+            Err(DockerError::NotFound(_)) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
 impl Instances {
-    /// Runs a command in the instance to its end: exit code and the start of its output.
+    /// Runs a command in the instance to its end: exit code and the start of its output. Conflict: the one before still runs.
     async fn run_in(&self, row: &Instance, argv: &[String]) -> Result<(i64, String), DockerError> {
         const KEPT: usize = 8 << 10;
+        if self.checks.still_runs(row.id).await? {
+            return Err(DockerError::Conflict("the one before has not ended yet".to_owned()));
+        }
         let session = self.docker.exec(&self.container_name(row), argv, ExecOptions::default()).await?;
         let control = session.control();
+        self.checks.lock().insert(row.id, control.clone());
         let mut output = session.output;
         let mut kept = Vec::new();
         while let Some(part) = output.next().await {
@@ -148,6 +179,7 @@ impl Instances {
             kept.extend_from_slice(&bytes[..bytes.len().min(KEPT - kept.len().min(KEPT))]);
         }
         let code = control.exit_code().await?.unwrap_or(-1);
+        self.checks.forget(row.id);
         Ok((code, String::from_utf8_lossy(&kept).into_owned()))
     }
 }

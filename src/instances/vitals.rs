@@ -21,6 +21,8 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     pub since: Instant,
+    /// The newest try.
+    pub last: Instant,
     pub why: String,
     /// What a person can do about it; empty if nothing is known.
     pub next: String,
@@ -42,10 +44,16 @@ impl Vitals {
 
     /// The newest reason why it can't be made to run. None: it could be.
     pub fn stuck(&self, instance: InstanceId, told: Option<(String, String)>) {
-        self.change(instance, |v| {
-            let since = v.stuck.as_ref().map_or_else(Instant::now, |before| before.since);
-            v.stuck = told.map(|(why, next)| Stuck { since, why, next });
-        });
+        let mut all = self.lock();
+        let Some((why, next)) = told else {
+            if let Some(measured) = all.get_mut(&instance) {
+                measured.stuck = None;
+            }
+            return;
+        };
+        let (measured, last) = (all.entry(instance).or_default(), Instant::now());
+        let since = measured.stuck.as_ref().map_or(last, |before| before.since);
+        measured.stuck = Some(Stuck { since, last, why, next });
     }
 
     pub fn forget(&self, instance: InstanceId) {

@@ -24,7 +24,8 @@ pub fn is_crash_loop(in_a_row: u32) -> bool {
 /// Whether an app whose newest end was the `in_a_row`th is in a crash loop at `now`: it waits for its next start, or its present run is too
 /// short to be called healthy.
 pub fn loops(in_a_row: u32, backing_off: bool, ended_at: Option<UnixMillis>, now: UnixMillis) -> bool {
-    let is_young = || ended_at.is_some_and(|at| now.0.saturating_sub(at.0) < i64::try_from(HEALTHY_MS).unwrap_or(i64::MAX));
+    // An end that lies in the future was noted before the clock was set back.
+    let is_young = || ended_at.is_some_and(|at| now.0.abs_diff(at.0) < HEALTHY_MS);
     is_crash_loop(in_a_row) && (backing_off || is_young())
 }
 
@@ -239,6 +240,7 @@ mod tests {
         );
         assert!(loops(3, true, ended(60_000), now), "it does not run");
         assert!(!loops(3, false, None, now));
+        assert!(!loops(3, false, ended(-3_600_000), now), "the clock was set back since");
     }
 
     #[test]

@@ -105,11 +105,12 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Notes a crash file; None: the same one is kept already.
-    pub async fn crash_file_add(&self, app_id: i64, new: &NewCrashFile) -> Result<Option<CrashId>, StoreError> {
-        let made = sqlx::query(
+    /// Notes a crash file, or finds the row of the same one.
+    pub async fn crash_file_add(&self, app_id: i64, new: &NewCrashFile) -> Result<CrashId, StoreError> {
+        let id: i64 = sqlx::query_scalar(
             "insert into crash_files (app_id, at, instance_id, process, idx, release, path, modified, bytes)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (instance_id, path, modified, bytes) do update set bytes = bytes
+             returning id",
         )
         .bind(app_id)
         .bind(new.at.0)
@@ -120,9 +121,15 @@ impl Store {
         .bind(&new.path)
         .bind(new.modified)
         .bind(i64::try_from(new.bytes).map_err(|e| bad("bytes", e))?)
-        .execute(&mut *self.writer().await?)
+        .fetch_one(&mut *self.writer().await?)
         .await?;
-        Ok((made.rows_affected() > 0).then(|| CrashId(made.last_insert_rowid())))
+        Ok(CrashId(id))
+    }
+
+    /// When the newest one that is kept of an instance was written: seconds since 1970.
+    pub async fn crash_file_newest(&self, instance: InstanceId) -> Result<Option<i64>, StoreError> {
+        let newest = "select max(modified) from crash_files where instance_id = ?";
+        Ok(sqlx::query_scalar(newest).bind(instance.0).fetch_one(&self.readers).await?)
     }
 
     /// The crash files of an app, newest first.

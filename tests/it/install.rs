@@ -155,7 +155,8 @@ fn a_backup_is_the_same_server_on_another_machine(server: &Server) {
         text.replace("\"image_kept\":true", "\"image_kept\":false").replace("\"image_kept\": true", "\"image_kept\": false")
     };
     let before = releases();
-    server.sh("paas down && tar -C / -czf /root/paas-backup.tgz etc/paas/paas.toml var/lib/paas").ok();
+    let tar = "tar -C / --exclude=var/lib/paas/logs -czf /root/paas-backup.tgz etc/paas/paas.toml var/lib/paas";
+    server.sh(&format!("paas down && (umask 077; {tar})")).ok();
     server.install("").ok();
     server.install("--uninstall --purge").ok();
 

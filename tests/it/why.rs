@@ -284,3 +284,48 @@ fn a_crash_file_that_is_too_large_is_not_kept_and_the_newest_take_the_place_of_t
     let kept = || std::fs::read_dir(&folder).expect("the folder").count();
     eventually("the file of what is forgotten is gone", SOON, || (kept() == 1).then_some(()));
 }
+
+#[test]
+fn a_later_end_leaves_its_crash_files_too_however_many_there_are_of_earlier_ones() {
+    let w = World::shared("why");
+    let (app, _repo) = w.live("cores", "one");
+    let paths = || -> Vec<String> {
+        let all = w.paas(&["crashes", "list", "-a", &app, "--json"]).ok().json();
+        all.as_array().into_iter().flatten().filter_map(|file| file["path"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(w.get(&app, "/dump?from=1&to=5").status, 502);
+    eventually("as many as one end may leave", SOON, || (paths().len() == 5).then_some(()));
+
+    // Files are told apart by their time, in seconds.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(w.get(&app, "/dump?from=6&to=6").status, 502);
+
+    eventually("the one of the second end", SOON, || paths().contains(&"/core.a6".to_owned()).then_some(()));
+}
+
+#[test]
+fn a_check_that_hangs_is_not_started_once_more_beside_itself() {
+    let w = World::shared("why");
+    let (app, repo) = (w.app("stuck-check"), Repo::testapp("one"));
+    let check = "command = [\"/testapp\", \"idle\"]\ninterval = \"200ms\"\ntimeout = \"100ms\"\nfailures = 100\n";
+    repo.write("paas.toml", format!("[processes.web.liveness]\n{check}")).commit("check");
+    w.push(&repo, &app).ok();
+    let container = w.docker(&[
+        "ps",
+        "-q",
+        "--filter",
+        &format!("label=paas.app={app}"),
+        "--filter",
+        &format!("label=paas.install={}", w.install()),
+    ]);
+    let container = container.ok().out.trim().to_owned();
+    let checks =
+        || w.docker(&["top", &container, "-o", "pid,args"]).ok().out.lines().filter(|line| line.contains("testapp idle")).count();
+
+    eventually("the check begins", SOON, || (checks() > 0).then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+
+    assert_eq!(checks(), 1);
+    let why = w.why(&app)["summary"].to_string();
+    assert!(why.contains("fails its liveness check") && why.contains("not ended yet"), "{why}");
+}

@@ -111,14 +111,14 @@ impl Following {
         }
         let still_serves = self.world.store.app_by_id(row.app_id).await.ok().and_then(|app| app.live);
         let others = self.world.store.deploys(row.app_id, u32::MAX).await.unwrap_or_default();
-        Some(end_of(row, still_serves, &others.iter().map(|d| d.id).collect::<Vec<_>>()))
+        Some(end_of(row, still_serves, &others))
     }
 }
 
 /// How a deploy that is over ended, by its row alone. `others`: the deploys of its app that are remembered.
-fn end_of(row: Deploy, still_serves: Option<ReleaseNumber>, others: &[DeployId]) -> DeployEvent {
+fn end_of(row: Deploy, still_serves: Option<ReleaseNumber>, others: &[Deploy]) -> DeployEvent {
     let deploy = row.id;
-    let next = others.iter().copied().filter(|id| *id > deploy).min();
+    let next = others.iter().filter(|d| d.id > deploy && d.origin.supersedes(&row.origin)).map(|d| d.id).min();
     match (row.state, row.failure, row.release, next) {
         (State::Live, _, Some(release), _) => {
             DeployEvent::Live { deploy, release, commit: row.commit, urls: Vec::new(), stages: Vec::new(), counts: None }
@@ -185,13 +185,13 @@ mod tests {
         let (mut deploy, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
         let id = deploy.id;
         deploy.state = State::Superseded;
-        let ended = |others: &[i64]| {
-            let others: Vec<DeployId> = others.iter().map(|n| DeployId(*n)).collect();
-            end_of(deploy.clone(), None, &others)
-        };
-        let by = DeployId(id.0 + 2);
-        assert_eq!(ended(&[id.0 + 3, id.0, by.0]), DeployEvent::Superseded { deploy: id, by });
-        assert_eq!(ended(&[id.0]), DeployEvent::Cancelled { deploy: id, still_serves: None }, "who did it is forgotten");
+        let (by, old) = (DeployId(id.0 + 2), deploy.clone());
+        let other = |n: i64, origin: Origin| Deploy { id: DeployId(id.0 + n), origin, ..old.clone() };
+        let back = Origin::Rollback { to: ReleaseNumber(1) };
+        let ended = |others: &[Deploy]| end_of(deploy.clone(), None, others);
+        let all = [other(3, Origin::Config), other(0, Origin::Config), other(2, Origin::Config), other(1, back)];
+        assert_eq!(ended(&all), DeployEvent::Superseded { deploy: id, by }, "a rollback takes no change's place");
+        assert_eq!(ended(&[]), DeployEvent::Cancelled { deploy: id, still_serves: None }, "who did it is forgotten");
         deploy.state = State::Live;
         deploy.release = Some(ReleaseNumber(4));
         assert!(matches!(end_of(deploy, None, &[]), DeployEvent::Live { release: ReleaseNumber(4), .. }));

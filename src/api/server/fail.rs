@@ -97,6 +97,7 @@ impl From<InstanceError> for Fail {
         match e {
             InstanceError::Docker(e) => e.into(),
             InstanceError::Store(e) => e.into(),
+            InstanceError::ImageGone { ref again, .. } => Self::new(ErrorCode::Conflict, e.to_string()).hint(again),
             other => Self::new(ErrorCode::Conflict, other.to_string()),
         }
     }

@@ -35,9 +35,13 @@ pub async fn run(context: &Context, args: DeployArgs) -> Outcome {
     } else if let Some(image) = args.image {
         client.deploy(&app, &NewDeploy::Image(image), wait).await?
     } else if let Some(commit) = args.commit {
-        let commit = match CommitSha::parse(commit.as_str()) {
+        let commit = match CommitSha::parse(&commit.as_str().to_ascii_lowercase()) {
             Ok(whole) => whole,
-            Err(_) => whole_commit(&commit, client.deploys(&app).await?.into_iter().filter_map(|d| d.commit))?,
+            Err(_) => {
+                let deployed = client.deploys(&app).await?.into_iter().filter_map(|d| d.commit);
+                let released = client.releases(&app).await?.into_iter().filter_map(|r| r.commit);
+                whole_commit(&commit, deployed.chain(released))?
+            }
         };
         client.deploy(&app, &NewDeploy::Commit(commit), wait).await?
     } else {
@@ -56,7 +60,7 @@ fn whole_commit(digits: &CommitDigits, known: impl Iterator<Item = CommitSha>) -
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(CliError::usage(format!("more than one deploy's commit begins with `{digits}`"))
             .hint("give more of its digits: `paas deploys list --json` has all 40")),
-        (None, _) => Err(CliError::usage(format!("no deploy that is remembered is of a commit `{digits}`"))
+        (None, _) => Err(CliError::usage(format!("no release and no deploy that is listed is of a commit `{digits}`"))
             .hint("give all 40 (or 64) digits: `git rev-parse HEAD` prints those of yours")),
     }
 }

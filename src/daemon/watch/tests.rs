@@ -1,5 +1,15 @@
 use super::*;
-use crate::deploys::tests::{Fixture, fixture, without_room};
+use crate::deploys::tests::{Fixture, fixture, instance, without_room};
+use crate::instances::vitals::Stuck;
+use crate::names::DeployId;
+
+/// One that has looked for an hour.
+fn watching(world: &Arc<World>) -> Watch {
+    let patience = || Patience::new(ROLE_LIMIT);
+    let began = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap_or_else(Instant::now);
+    let ends = LastEnds::new(began);
+    Watch { docker: patience(), proxy: patience(), dialer: patience(), ends, world: Arc::clone(world) }
+}
 
 #[tokio::test]
 async fn what_was_told_without_a_row_is_over_when_it_is_not_so_any_more() {
@@ -21,10 +31,7 @@ async fn what_was_told_without_a_row_is_over_when_it_is_not_so_any_more() {
     .await;
     assert!(world.alerts.list(0).await.expect("list").is_empty() && world.alerts.told().await.len() == kinds.len());
 
-    let patience = || Patience::new(ROLE_LIMIT);
-    let began = Instant::now().checked_sub(Duration::from_secs(3600)).unwrap_or_else(Instant::now);
-    let ends = LastEnds::new(began);
-    let mut watch = Watch { docker: patience(), proxy: patience(), dialer: patience(), ends, world: Arc::clone(&world) };
+    let mut watch = watching(&world);
     watch.calm_down().await;
     watch.ends_of_the_hour().await;
     watch.certificates().await;
@@ -32,4 +39,38 @@ async fn what_was_told_without_a_row_is_over_when_it_is_not_so_any_more() {
 
     let told = world.alerts.told().await;
     assert_eq!(told, [(Kind::DockerDown, "shop/web".to_owned())], "the next one of any other would not be told");
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_to_run_is_told_after_a_while_and_is_over_only_when_it_runs_or_need_not() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let watch = watching(&world);
+    let row = instance(&world, &app, DeployId(1), Wanted::Live).await;
+    let stuck_for = |seconds: u64| {
+        let since = Instant::now();
+        let last = since + Duration::from_secs(seconds);
+        let stuck = Stuck { since, last, why: "its image is gone".to_owned(), next: "deploy it".to_owned() };
+        world.instances.vitals.change(row.id, |v| v.stuck = Some(stuck));
+    };
+    let open = async || world.alerts.open(Kind::CannotRun, "shop/web").await.map(|alert| (alert.text, alert.hint));
+
+    stuck_for(8);
+    watch.stuck().await;
+    assert_eq!(open().await, None, "the next try may do it");
+    stuck_for(11);
+    watch.stuck().await;
+    let told = open().await.expect("told");
+    assert_eq!(told, ("web.1 of shop can't be made to run: its image is gone".to_owned(), "deploy it".to_owned()));
+
+    // A deploy that may fail has it paused; and nothing is known of it by a new daemon, but that it does not run.
+    world.store.instances_want(&[row.id], Wanted::Paused).await.expect("wanted");
+    watch.stuck().await;
+    world.store.instances_want(&[row.id], Wanted::Live).await.expect("wanted");
+    world.instances.vitals.stuck(row.id, None);
+    watch.stuck().await;
+    assert!(open().await.is_some(), "it does not run");
+
+    world.store.instance_forget(row.id).await.expect("forgotten");
+    watch.stuck().await;
+    assert!(open().await.is_none());
 }
