@@ -308,7 +308,7 @@ fn a_check_that_hangs_is_not_started_once_more_beside_itself() {
     let w = World::shared("why");
     let (app, repo) = (w.app("stuck-check"), Repo::testapp("one"));
     let check = "command = [\"/testapp\", \"idle\"]\ninterval = \"200ms\"\ntimeout = \"100ms\"\nfailures = 100\n";
-    repo.write("paas.toml", format!("[processes.web.liveness]\n{check}")).commit("check");
+    repo.write("paas.toml", format!("[processes.web.health]\ngrace = \"1s\"\n[processes.web.liveness]\n{check}")).commit("check");
     w.push(&repo, &app).ok();
     let container = w.docker(&[
         "ps",

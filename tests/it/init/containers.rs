@@ -129,3 +129,21 @@ fn an_app_that_uses_too_much_memory_is_said_to_have_done_so() {
     assert!(end.out_of_memory, "{end:?}");
     assert!(end.will_restart_in_ms.is_some());
 }
+
+/// In its own namespace of processes, with at most 64 of them, and gone with its container.
+#[test]
+fn what_forks_on_after_the_end_of_the_app_does_not_keep_it_from_starting_again() {
+    let dir = temp();
+    let world = World::new(dir.path(), config());
+    let image = EmptyImage::make(dir.path());
+    // Each of them in a group of its own, and each makes more.
+    let bomb = "perl -MPOSIX -e 'while (1) { my $child = fork; POSIX::setsid() if defined $child && !$child }'";
+    let script = format!("[ -e /tmp/second ] && echo clean && exec sleep 1000; : >/tmp/second; {bomb} & sleep 0.5; exit 3");
+    let mut options = HOST_PROGRAMS.to_vec();
+    options.extend(["--pids-limit", "64", "--cpus", "1", "--tmpfs", "/tmp"]);
+    let container = Container::start(&world, &image, &options, &["/bin/sh", "-c", &script]);
+    world.open();
+    assert_eq!(world.wait_for_line("clean").last().map(String::as_str), Some("clean"));
+    let left = docker(&["top", &container.id, "-o", "pid,comm"]);
+    assert!(!left.contains("perl"), "{left}");
+}
