@@ -32,7 +32,7 @@ impl Segments {
         let Some(last_micros) = self.last_record(number)? else {
             // Nothing but the header: an instance that never ran, or a segment that was replaced before its first line.
             fs::remove_file(&raw)?;
-            self.known().all.remove(&number);
+            self.known().remove(&number);
             return Ok(());
         };
         let unfinished = self.folder.join(format!("{number:010}.{UNFINISHED}"));
@@ -47,7 +47,7 @@ impl Segments {
         // This order, so that a reader finds the raw file or the compressed one at any moment.
         fs::rename(&unfinished, packed_path(&self.folder, number))?;
         File::open(&self.folder)?.sync_all()?;
-        if let Some(entry) = self.known().all.get_mut(&number) {
+        if let Some(entry) = self.known().get_mut(&number) {
             entry.state = State::Packed;
             entry.disk_bytes = bytes;
             entry.last_micros = last_micros;
@@ -98,7 +98,7 @@ impl Segments {
                 Ok(()) | Err(_) => {}
             }
         }
-        self.known().all.remove(&number);
+        self.known().remove(&number);
         Ok(())
     }
 }

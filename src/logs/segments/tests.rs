@@ -76,3 +76,23 @@ fn the_oldest_finished_segments_go_first_and_active_ones_stay() {
     segments.shrink(0, 9).expect("shrink");
     assert_eq!(states(&segments), [(1, State::Active)]);
 }
+
+#[test]
+fn segments_become_known_in_the_order_of_their_numbers() {
+    let (threads, each) = (8, 200);
+    let dir = tempfile::tempdir().expect("temp dir");
+    let segments = Segments::load(dir.path().to_owned()).expect("load");
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| (0..each).for_each(|_| drop(segments.create(&source(Kind::Router)).expect("create"))));
+        }
+        // As a follower does: it never looks again at numbers up to the last that it saw.
+        let mut upto = 0;
+        while upto < threads * each {
+            for entry in segments.entries_after(upto) {
+                assert_eq!(entry.number, upto + 1, "a reader skips what comes later with a lower number");
+                upto = entry.number;
+            }
+        }
+    });
+}
