@@ -149,14 +149,16 @@ impl Segments {
     fn settle_states(&self) {
         let mut newest: Vec<Source> = Vec::new();
         for entry in self.entries().iter().rev().filter(|e| e.state == State::Active) {
-            let goes_on = match entry.header(&self.folder) {
-                Some(header) if header.source.kind == Kind::App => true,
-                Some(header) if newest.contains(&header.source) => false,
-                Some(header) => {
+            let goes_on = match entry.read_header(&self.folder) {
+                Ok(Some(header)) if header.source.kind == Kind::App => true,
+                Ok(Some(header)) if newest.contains(&header.source) => false,
+                Ok(Some(header)) => {
                     newest.push(header.source.clone());
                     true
                 }
-                None => false,
+                Ok(None) => false,
+                // Nobody knows whose it is; what is called finished is removed once it is compressed, from under who may write to it.
+                Err(_) => true,
             };
             if !goes_on && let Some(entry) = self.known().get_mut(&entry.number) {
                 // Its time stays that of the file: it was finished before this start.
@@ -179,9 +181,18 @@ impl Entry {
         Self { number, state, last_micros, disk_bytes: meta.len(), header: Arc::default() }
     }
 
-    /// Who wrote it; read from the file once. `None` if the file is gone or its header was lost.
+    /// Who wrote it. `None` if the file is gone, cannot be read now, or its header was lost.
     pub fn header(&self, folder: &Path) -> Option<&Header> {
-        self.header.get_or_init(|| read::header(folder, self.number).ok().flatten()).as_ref()
+        self.read_header(folder).ok().flatten()
+    }
+
+    /// Read from the file once. A failure is not kept: it may be that no descriptor was left.
+    fn read_header(&self, folder: &Path) -> io::Result<Option<&Header>> {
+        if let Some(read) = self.header.get() {
+            return Ok(read.as_ref());
+        }
+        let read = read::header(folder, self.number)?;
+        Ok(self.header.get_or_init(|| read).as_ref())
     }
 }
 
