@@ -133,8 +133,8 @@ impl Talk {
         self.links.changed(self.entry.instance, Change::Ended(report));
     }
 
-    /// Gives a new segment if the one given last is really full; what the instance says of its size does not count, nor which one it says it
-    /// uses: the one given last may still be on its way. Such a one is lost only with its connection, and the next begins anew.
+    /// Gives a new segment if the one given last is really full. What the instance says of its size does not count, nor which one it says
+    /// it uses: the one given last may still be on its way. Such a one is lost only with its connection, and the next begins anew.
     async fn rotate(&mut self) {
         let logs = &self.links.logs;
         let app = &self.entry.source.app;
@@ -168,8 +168,8 @@ impl Talk {
 }
 
 impl Entry {
-    /// Queues a message for this connection if it is still the one that counts; gives whether it will be sent. If the queue is full the init
-    /// reads nothing, and asks again if it ever does.
+    /// Queues a message for this connection if it is still the one that counts; gives whether it will be sent. If the queue is full the
+    /// init reads nothing, and asks again if it ever does.
     fn tell(&self, session: u64, message: Outgoing) -> bool {
         let inner = self.inner();
         inner.session.as_ref().filter(|s| s.id == session).is_some_and(|current| current.to.try_send(message).is_ok())

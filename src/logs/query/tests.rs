@@ -28,7 +28,8 @@ fn the_newest_lines_within_a_budget_have_no_gap_in_whatever_order_segments_are_r
         assert_eq!(page.cursor.open.len(), contents.len());
         page.lines.iter().map(|l| l.at_micros).collect::<Vec<_>>()
     };
-    let (small, large): (&[(i64, usize)], &[(i64, usize)]) = (&[(1, 10), (5, 10)], &[(2, 90), (3, 80), (6, 10)]);
+    let small = [(1, 10), (5, 10)].as_slice();
+    let large = [(2, 90), (3, 80), (6, 10)].as_slice();
     for contents in [[small, large], [large, small]] {
         // The line of 80 has no room, so the older one of 10 does not come in for it.
         assert_eq!(with(&contents, 9, 60), [5, 6]);
