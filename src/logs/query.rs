@@ -16,7 +16,8 @@ use crate::wire::init::record::{EVENT, MARKER, PARTIAL, Stream};
 #[derive(Debug, Clone)]
 pub struct Query {
     pub app: AppName,
-    /// Only the last so many. None: all there are, page by page.
+    /// Only the last so many, and of those no more than 100,000 or 32 MiB of text: the oldest beyond that are left out. None: all there
+    /// are, page by page.
     pub num: Option<usize>,
     /// `web`, `web.1`, `i45`, `router`, `build`, `deploy`; any of them. Empty: all.
     pub processes: Vec<String>,
@@ -72,6 +73,8 @@ impl Page {
 
 /// The most that `num` gives, so that a client cannot make the daemon hold a whole log in memory.
 const MOST_LAST: usize = 100_000;
+/// The most text in it: lines may be 64 KiB long, so their number alone bounds nothing.
+const MOST_LAST_BYTES: usize = 32 * 1024 * 1024;
 
 /// A file's time may lag behind its last record by a tick of the kernel.
 const TIME_SLACK_MICROS: i64 = 1_000_000;
@@ -137,32 +140,70 @@ impl LogLine {
     }
 }
 
-/// The last `num` wanted lines, newest segments first, so that a long history is not read.
+/// The last `num` wanted lines, as far as they are within the bounds, newest segments first, so that a long history is not read.
 pub fn last(segments: &Segments, query: &Query, num: usize) -> Result<Page, LogError> {
-    let num = num.min(MOST_LAST);
+    last_within(segments, query, num.min(MOST_LAST), MOST_LAST_BYTES)
+}
+
+fn last_within(segments: &Segments, query: &Query, num: usize, bytes: usize) -> Result<Page, LogError> {
     let entries = segments.entries();
     let mut cursor = Cursor { upto: entries.last().map_or(0, |e| e.number), ..Cursor::default() };
-    let mut best: Vec<Placed> = Vec::new();
+    let mut best = Newest { num, bytes, lines: Vec::new(), floor: i64::MIN };
     for entry in newest_first(&entries) {
         let Some(header) = entry.header(segments.folder()) else { continue };
         if !query.wants_segment(entry, header) {
             continue;
         }
         let finished = entry.state != State::Active;
-        let oldest = best.first().map_or(i64::MIN, |(time, _)| *time);
-        if finished && (num == 0 || (best.len() == num && entry.last_micros + TIME_SLACK_MICROS < oldest)) {
+        if finished && (num == 0 || entry.last_micros + TIME_SLACK_MICROS < best.since()) {
             continue;
         }
-        let Some((lines, end)) = last_of(segments, query, num, header)? else { continue };
+        let Some(tail) = last_of(segments, query, (num, bytes), header)? else { continue };
         if !finished {
-            cursor.open.insert(entry.number, end);
+            cursor.open.insert(entry.number, tail.end);
         }
-        best.extend(lines);
-        // Stable, and each segment's own lines come in their order.
-        best.sort_by_key(|(time, _)| *time);
-        best.drain(..best.len().saturating_sub(num));
+        best.add(tail);
     }
-    Ok(Page { lines: best.into_iter().map(|(_, line)| line).collect(), cursor, more: false })
+    Ok(Page { lines: best.lines.into_iter().map(|(_, line)| line).collect(), cursor, more: false })
+}
+
+/// The newest lines of all that were added, the oldest first: at most `num`, with at most `bytes` of text, and without a gap.
+struct Newest {
+    num: usize,
+    bytes: usize,
+    lines: Vec<Placed>,
+    /// The time of the newest line that was left out. None that is older may come in, though there may be room for it.
+    floor: i64,
+}
+
+impl Newest {
+    /// What is older than this is not wanted.
+    fn since(&self) -> i64 {
+        let oldest = self.lines.first().filter(|_| self.lines.len() == self.num);
+        oldest.map_or(self.floor, |(time, _)| *time)
+    }
+
+    fn add(&mut self, tail: Tail) {
+        self.floor = self.floor.max(tail.floor);
+        self.lines.extend(tail.lines);
+        // Stable, and each segment's own lines come in their order.
+        self.lines.sort_by_key(|(time, _)| *time);
+        let mut room = self.bytes;
+        let fits = |(_, line): &&Placed| match room.checked_sub(line.text.len()) {
+            Some(rest) => {
+                room = rest;
+                true
+            }
+            None => false,
+        };
+        let fitting = self.lines.iter().rev().take(self.num).take_while(fits).count();
+        let surplus = self.lines.len() - fitting;
+        if let Some((time, _)) = self.lines[..surplus].last() {
+            self.floor = self.floor.max(*time);
+        }
+        let too_old = self.lines.partition_point(|(time, _)| *time < self.floor);
+        self.lines.drain(..surplus.max(too_old));
+    }
 }
 
 /// Active segments, then by the time of the last record.
@@ -176,8 +217,17 @@ fn newest_first(entries: &[Entry]) -> Vec<&Entry> {
 /// old as the oldest one behind it: the newest lines keep their time, so those of other sources are not dropped for them.
 type Placed = (i64, LogLine);
 
-/// The last lines of one segment and the position after its last record; `None` if it was removed meanwhile.
-fn last_of(segments: &Segments, query: &Query, num: usize, header: &Header) -> Result<Option<(VecDeque<Placed>, u64)>, LogError> {
+/// The last wanted lines of one segment.
+struct Tail {
+    lines: VecDeque<Placed>,
+    /// The time of the line before them, if there was no room for it.
+    floor: i64,
+    /// The position after the last record.
+    end: u64,
+}
+
+/// At most `num` lines with at most `bytes` of text; `None` if the segment was removed meanwhile.
+fn last_of(segments: &Segments, query: &Query, (num, bytes): (usize, usize), header: &Header) -> Result<Option<Tail>, LogError> {
     let failed = |source: std::io::Error| {
         let path = segments.folder().join(header.segment.to_string());
         LogError::File { act: "reading log segment", path, source }
@@ -187,14 +237,17 @@ fn last_of(segments: &Segments, query: &Query, num: usize, header: &Header) -> R
         other => other.map_err(failed)?,
     };
     let mut lines: VecDeque<Placed> = VecDeque::new();
+    let (mut held, mut left_out) = (0, None);
     while let Some(item) = reader.next().map_err(failed)? {
-        if num > 0
-            && let Some(line) = query.line(item, header)
+        // For the position alone if none is wanted.
+        let Some(line) = Some(item).filter(|_| num > 0).and_then(|item| query.line(item, header)) else { continue };
+        held += line.text.len();
+        lines.push_back((line.at_micros, line));
+        while (lines.len() > num || held > bytes)
+            && let Some((time, line)) = lines.pop_front()
         {
-            if lines.len() == num {
-                lines.pop_front();
-            }
-            lines.push_back((line.at_micros, line));
+            held -= line.text.len();
+            left_out = Some(time);
         }
     }
     let mut oldest = i64::MAX;
@@ -202,5 +255,9 @@ fn last_of(segments: &Segments, query: &Query, num: usize, header: &Header) -> R
         oldest = oldest.min(*time);
         *time = oldest;
     }
-    Ok(Some((lines, reader.position())))
+    let floor = left_out.map_or(i64::MIN, |time| oldest.min(time));
+    Ok(Some(Tail { lines, floor, end: reader.position() }))
 }
+
+#[cfg(test)]
+mod tests;

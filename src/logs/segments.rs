@@ -21,12 +21,10 @@ mod pack; // compress, and keep to the size
 
 pub struct Segments {
     folder: PathBuf,
-    known: Mutex<Known>,
-}
-
-struct Known {
-    next: u64,
-    all: BTreeMap<u64, Entry>,
+    /// The next number. Held until the segment with it is known, so that segments become known in the order of their numbers: a reader that
+    /// has seen one never looks for a lower one again. Readers need only `known`, which is never held while a file is made.
+    next: Mutex<u64>,
+    known: Mutex<BTreeMap<u64, Entry>>,
 }
 
 #[derive(Clone)]
@@ -84,7 +82,7 @@ impl Segments {
             all.insert(number, Entry::found(number, packed, &meta));
         }
         let next = all.keys().next_back().map_or(1, |last| last + 1);
-        let segments = Self { folder, known: Mutex::new(Known { next, all }) };
+        let segments = Self { folder, next: Mutex::new(next), known: Mutex::new(all) };
         segments.settle_states();
         Ok(segments)
     }
@@ -95,25 +93,24 @@ impl Segments {
 
     /// All that is known, in the order of numbers.
     pub fn entries(&self) -> Vec<Entry> {
-        self.known().all.values().cloned().collect()
+        self.known().values().cloned().collect()
     }
 
     pub fn entries_after(&self, number: u64) -> Vec<Entry> {
-        self.known().all.range(number + 1..).map(|(_, e)| e.clone()).collect()
+        self.known().range(number + 1..).map(|(_, e)| e.clone()).collect()
     }
 
     /// Nobody writes to that segment any more (or it was removed).
     pub fn is_finished(&self, number: u64) -> bool {
-        self.known().all.get(&number).is_none_or(|e| e.state != State::Active)
+        self.known().get(&number).is_none_or(|e| e.state != State::Active)
     }
 
     /// Makes a new active segment whose first record names the source.
     pub fn create(&self, source: &Source) -> Result<(u64, File), LogError> {
-        let number = {
-            let mut known = self.known();
-            known.next += 1;
-            known.next - 1
-        };
+        // A number that was taken is not given again, whatever comes of it; so a panic elsewhere leaves no half of a change.
+        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let number = *next;
+        *next += 1;
         let header = Header { version: HEADER_VERSION, segment: number, created_micros: now_micros(), source: source.clone() };
         let path = raw_path(&self.folder, number);
         let file = write_header(&path, &header).map_err(|source| {
@@ -123,13 +120,13 @@ impl Segments {
         let last_micros = header.created_micros;
         let header = Arc::new(OnceLock::from(Some(header)));
         let entry = Entry { number, state: State::Active, last_micros, disk_bytes: 0, header };
-        self.known().all.insert(number, entry);
+        self.known().insert(number, entry);
         Ok((number, file))
     }
 
     /// Nobody will write to that segment any more.
     pub fn finish(&self, number: u64) {
-        if let Some(entry) = self.known().all.get_mut(&number)
+        if let Some(entry) = self.known().get_mut(&number)
             && entry.state == State::Active
         {
             entry.state = State::Finished;
@@ -152,23 +149,25 @@ impl Segments {
     fn settle_states(&self) {
         let mut newest: Vec<Source> = Vec::new();
         for entry in self.entries().iter().rev().filter(|e| e.state == State::Active) {
-            let goes_on = match entry.header(&self.folder) {
-                Some(header) if header.source.kind == Kind::App => true,
-                Some(header) if newest.contains(&header.source) => false,
-                Some(header) => {
+            let goes_on = match entry.read_header(&self.folder) {
+                Ok(Some(header)) if header.source.kind == Kind::App => true,
+                Ok(Some(header)) if newest.contains(&header.source) => false,
+                Ok(Some(header)) => {
                     newest.push(header.source.clone());
                     true
                 }
-                None => false,
+                Ok(None) => false,
+                // Nobody knows whose it is; what is called finished is removed once it is compressed, from under who may write to it.
+                Err(_) => true,
             };
-            if !goes_on && let Some(entry) = self.known().all.get_mut(&entry.number) {
+            if !goes_on && let Some(entry) = self.known().get_mut(&entry.number) {
                 // Its time stays that of the file: it was finished before this start.
                 entry.state = State::Finished;
             }
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
         // Every change under this lock is one insert, remove or assignment, so a panic elsewhere leaves no half of it.
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -182,9 +181,18 @@ impl Entry {
         Self { number, state, last_micros, disk_bytes: meta.len(), header: Arc::default() }
     }
 
-    /// Who wrote it; read from the file once. `None` if the file is gone or its header was lost.
+    /// Who wrote it. `None` if the file is gone, cannot be read now, or its header was lost.
     pub fn header(&self, folder: &Path) -> Option<&Header> {
-        self.header.get_or_init(|| read::header(folder, self.number).ok().flatten()).as_ref()
+        self.read_header(folder).ok().flatten()
+    }
+
+    /// Read from the file once. A failure is not kept: it may be that no descriptor was left.
+    fn read_header(&self, folder: &Path) -> io::Result<Option<&Header>> {
+        if let Some(read) = self.header.get() {
+            return Ok(read.as_ref());
+        }
+        let read = read::header(folder, self.number)?;
+        Ok(self.header.get_or_init(|| read).as_ref())
     }
 }
 

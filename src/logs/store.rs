@@ -69,7 +69,7 @@ impl LogStore {
         })
     }
 
-    /// Makes a new active segment. The one before it stays active until [`finish_others`](Self::finish_others).
+    /// Makes a new active segment. The one before it stays active until [`finish_before`](Self::finish_before).
     pub fn segment(&self, source: &Source) -> Result<NewSegment, LogError> {
         let (number, file) = self.segments(&source.app)?.create(source)?;
         Ok(NewSegment { number, file, rotate_at: self.rotate_at, cap: self.cap })
@@ -94,12 +94,17 @@ impl LogStore {
 
     /// The instance writes to no segment but `keep` any more; with `None`, to none at all (it is gone).
     pub fn finish_others(&self, app: &AppName, instance: InstanceId, keep: Option<u64>) -> Result<(), LogError> {
+        self.finish_where(app, instance, |number| Some(number) != keep)
+    }
+
+    /// The instance has gone over to that segment and writes to no older one any more.
+    pub fn finish_before(&self, app: &AppName, instance: InstanceId, segment: u64) -> Result<(), LogError> {
+        self.finish_where(app, instance, |number| number < segment)
+    }
+
+    fn finish_where(&self, app: &AppName, instance: InstanceId, wanted: impl Fn(u64) -> bool) -> Result<(), LogError> {
         let segments = self.segments(app)?;
-        for number in segments.active_of(instance) {
-            if Some(number) != keep {
-                segments.finish(number);
-            }
-        }
+        segments.active_of(instance).into_iter().filter(|number| wanted(*number)).for_each(|number| segments.finish(number));
         Ok(())
     }
 

@@ -67,7 +67,7 @@ struct Talk {
     links: Arc<Links>,
     entry: Arc<Entry>,
     session: u64,
-    /// The segment that this connection was given last.
+    /// The segment that this connection was given last; at its begin, the one that the init already had.
     given: Option<u64>,
 }
 
@@ -88,7 +88,10 @@ impl Talk {
         // While no daemon was there it may have become full.
         let has_room = goes_on.and_then(|n| logs.size(&source.app, n)).is_some_and(|bytes| bytes < logs.rotate_at());
         if !has_room {
-            first.extend(self.new_segment().await.map(Outgoing::segment));
+            // The queue is new, so it takes this one.
+            let new = self.new_segment().await;
+            self.given = new.as_ref().map(|new| new.number).or(self.given);
+            first.extend(new.map(Outgoing::segment));
         }
         self.entry.begin(self.session, queue, &hello, first);
         self.links.changed(self.entry.instance, Change::Connected);
@@ -109,10 +112,12 @@ impl Talk {
                     self.links.changed(self.entry.instance, Change::Started { pid, restarts });
                 }
                 FromInit::Ended(report) => self.ended(bounded(report)),
-                FromInit::SegmentFull { segment, .. } => self.rotate(segment).await,
+                FromInit::SegmentFull { .. } => self.rotate().await,
                 FromInit::SegmentTaken { segment } => {
                     if self.links.logs.is_active(&self.entry.source, segment) {
-                        self.finish_others(segment);
+                        // One with a higher number may be on its way already: the init will write to it.
+                        // The only error is a folder that cannot be read, which the next new segment will say.
+                        let _ = self.links.logs.finish_before(&self.entry.source.app, self.entry.instance, segment);
                     }
                 }
             }
@@ -128,28 +133,26 @@ impl Talk {
         self.links.changed(self.entry.instance, Change::Ended(report));
     }
 
-    /// Gives a new segment if the one in use is really full; what the instance says of its size does not count.
-    async fn rotate(&mut self, in_use: Option<u64>) {
+    /// Gives a new segment if the one given last is really full. What the instance says of its size does not count, nor which one it says
+    /// it uses: the one given last may still be on its way. Such a one is lost only with its connection, and the next begins anew.
+    async fn rotate(&mut self) {
         let logs = &self.links.logs;
         let app = &self.entry.source.app;
-        if let Some(given) = self.given.filter(|given| in_use.is_none_or(|n| n == *given))
-            && logs.size(app, given).is_some_and(|bytes| bytes < logs.rotate_at())
-        {
+        if self.given.and_then(|given| logs.size(app, given)).is_some_and(|bytes| bytes < logs.rotate_at()) {
             return;
         }
-        if let Some(new) = self.new_segment().await {
-            self.entry.tell(self.session, Outgoing::segment(new));
+        let Some(new) = self.new_segment().await else { return };
+        let number = new.number;
+        if self.entry.tell(self.session, Outgoing::segment(new)) {
+            self.given = Some(number);
         }
     }
 
     /// `None` if it could not be made (a full disk): the app runs on, its lines are counted, and init asks again.
-    async fn new_segment(&mut self) -> Option<NewSegment> {
+    async fn new_segment(&self) -> Option<NewSegment> {
         let (logs, source) = (self.links.logs.clone(), self.entry.source.clone());
         match tokio::task::spawn_blocking(move || logs.segment(&source)).await.ok()? {
-            Ok(new) => {
-                self.given = Some(new.number);
-                Some(new)
-            }
+            Ok(new) => Some(new),
             Err(e) => {
                 let cause = std::error::Error::source(&e).map(ToString::to_string);
                 tracing::warn!(instance = %self.entry.instance, error = %e, cause, "{} gets no log segment", self.entry.instance);
@@ -165,12 +168,11 @@ impl Talk {
 }
 
 impl Entry {
-    /// Queues a message for this connection if it is still the one that counts.
-    fn tell(&self, session: u64, message: Outgoing) {
-        if let Some(current) = self.inner().session.as_ref().filter(|s| s.id == session) {
-            // Full: the init reads nothing, and asks again if it ever does.
-            let _ = current.to.try_send(message);
-        }
+    /// Queues a message for this connection if it is still the one that counts; gives whether it will be sent. If the queue is full the
+    /// init reads nothing, and asks again if it ever does.
+    fn tell(&self, session: u64, message: Outgoing) -> bool {
+        let inner = self.inner();
+        inner.session.as_ref().filter(|s| s.id == session).is_some_and(|current| current.to.try_send(message).is_ok())
     }
 }
 

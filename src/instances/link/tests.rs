@@ -51,6 +51,20 @@ impl Init {
         Self(stream)
     }
 
+    /// Connects anew and hears the limits.
+    fn greet(dir: &Path, segment: Option<u64>) -> Self {
+        let mut init = Self::connect(dir);
+        init.say(&hello(segment));
+        assert!(matches!(init.hear().0, ToInit::Limits { .. }));
+        init
+    }
+
+    fn next_segment(&mut self, wanted: u64) -> std::fs::File {
+        let (message, descriptor) = self.hear();
+        assert!(matches!(message, ToInit::Segment { segment, .. } if segment == wanted), "{message:?}");
+        descriptor.expect("descriptor").into()
+    }
+
     fn say(&mut self, message: &FromInit) {
         frame::write_blocking(&mut self.0, message).expect("send");
     }
@@ -248,4 +262,51 @@ async fn a_segment_is_replaced_only_when_it_is_really_full_and_an_old_one_goes_o
     .await;
     assert!(matches!(links.wait(ONE, |_| false, Duration::from_millis(10)).await, Err(LinkError::TimedOut { .. })));
     assert!(matches!(links.open(InstanceId(2)), Err(LinkError::Unknown(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_on_its_way_is_neither_given_twice_nor_finished_by_the_one_before_it() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let links = world(dir.path(), |_| true);
+    links.listen(ONE, source()).expect("listen");
+    let path = dir.path().to_owned();
+    blocking(move || {
+        let mut init = Init::greet(&path, None);
+        let mut taken = 0;
+        // Gives which segments are active once the daemon has read all.
+        let mut active = |init: &mut Init| {
+            taken += 1;
+            init.say(&FromInit::Started { pid: 1, restarts: taken });
+            let read = links.wait(ONE, |s| s.restarts == taken, LIMIT);
+            tokio::runtime::Handle::current().block_on(read).expect("all was read");
+            let mine = Source { instance: Some(ONE), ..source() };
+            (1..9).filter(|n| links.logs.is_active(&mine, *n)).collect::<Vec<_>>()
+        };
+        let full = |segment| FromInit::SegmentFull { segment: Some(segment), bytes: 0 };
+        init.next_segment(1).write_all(&[0; 70_000]).expect("fill");
+        init.say(&full(1));
+        let mut second = init.next_segment(2);
+        init.say(&full(1));
+        assert_eq!(active(&mut init), [1, 2], "asked again before it was taken, the init gets no other");
+
+        // Taken and filled at once, while the daemon still reads an old question.
+        second.write_all(&[0; 70_000]).expect("fill");
+        init.say(&full(1));
+        init.next_segment(3);
+        init.say(&FromInit::SegmentTaken { segment: 2 });
+        assert_eq!(active(&mut init), [2, 3], "the third will be written to");
+        init.say(&FromInit::SegmentTaken { segment: 3 });
+        assert_eq!(active(&mut init), [3]);
+
+        // A connection that is lost with the descriptor on it: the next one brings another, and one only.
+        let mut init = Init::greet(&path, None);
+        init.next_segment(4).write_all(&[0; 70_000]).expect("fill");
+        init.say(&full(4));
+        init.next_segment(5);
+        let mut init = Init::greet(&path, Some(4));
+        init.next_segment(6);
+        init.say(&full(4));
+        assert_eq!(active(&mut init), [4, 6]);
+    })
+    .await;
 }

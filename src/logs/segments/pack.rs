@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Segments, State, packed_path, raw_path};
@@ -15,44 +16,79 @@ pub(super) const UNFINISHED: &str = "unfinished";
 const LEVEL: i32 = 3;
 
 impl Segments {
-    /// Compresses what is finished. Gives how many segments that were. One at a time and blocking: not for an async task.
+    /// Compresses what is finished. Gives how many segments were, or went because they hold nothing. One that fails holds up no other; the
+    /// first error is given at the end. One at a time and blocking: not for an async task.
     pub fn pack(&self) -> Result<usize, LogError> {
         let finished: Vec<u64> = self.entries().iter().filter(|e| e.state == State::Finished).map(|e| e.number).collect();
-        for number in &finished {
-            self.pack_one(*number).map_err(|source| {
-                let path = raw_path(&self.folder, *number);
-                LogError::File { act: "compressing log segment", path, source }
-            })?;
+        let (mut done, mut failed) = (0, None);
+        for number in finished {
+            match self.pack_one(number) {
+                Ok(is_done) => done += usize::from(is_done),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.has_no_file(number) => {
+                    // Somebody else removed it.
+                    self.known().remove(&number);
+                }
+                Err(source) => {
+                    let path = raw_path(&self.folder, number);
+                    failed.get_or_insert(LogError::File { act: "compressing log segment", path, source });
+                }
+            }
         }
-        Ok(finished.len())
+        failed.map_or(Ok(done), Err)
     }
 
-    fn pack_one(&self, number: u64) -> io::Result<()> {
+    /// Gives false if there was nothing to do now.
+    fn pack_one(&self, number: u64) -> io::Result<bool> {
         let raw = raw_path(&self.folder, number);
         let Some(last_micros) = self.last_record(number)? else {
             // Nothing but the header: an instance that never ran, or a segment that was replaced before its first line.
-            fs::remove_file(&raw)?;
-            self.known().all.remove(&number);
-            return Ok(());
+            if self.is_newest(number) {
+                return Ok(false);
+            }
+            remove_if_there(&raw)?;
+            self.known().remove(&number);
+            return Ok(true);
         };
         let unfinished = self.folder.join(format!("{number:010}.{UNFINISHED}"));
-        let to = File::create(&unfinished)?;
+        let compressed = self.compress(number, &unfinished, last_micros);
+        if compressed.is_err() {
+            // It takes the place that a full disk lacks.
+            let _ = fs::remove_file(&unfinished);
+        }
+        let bytes = compressed?;
+        if let Some(entry) = self.known().get_mut(&number) {
+            entry.state = State::Packed;
+            entry.disk_bytes = bytes;
+            entry.last_micros = last_micros;
+        }
+        remove_if_there(&raw)?;
+        Ok(true)
+    }
+
+    /// Makes the compressed file beside the raw one. Gives its size.
+    fn compress(&self, number: u64, unfinished: &Path, last_micros: i64) -> io::Result<u64> {
+        let to = File::create(unfinished)?;
         let mut encoder = zstd::stream::write::Encoder::new(BufWriter::new(to), LEVEL)?;
-        io::copy(&mut BufReader::new(File::open(&raw)?), &mut encoder)?;
+        io::copy(&mut BufReader::new(File::open(raw_path(&self.folder, number))?), &mut encoder)?;
         let to = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
         // The file's time is that of its last record: a query skips by it what is too old.
         to.set_modified(UNIX_EPOCH + Duration::from_micros(u64::try_from(last_micros).unwrap_or(0)))?;
         to.sync_all()?;
         let bytes = to.metadata()?.len();
         // This order, so that a reader finds the raw file or the compressed one at any moment.
-        fs::rename(&unfinished, packed_path(&self.folder, number))?;
+        fs::rename(unfinished, packed_path(&self.folder, number))?;
         File::open(&self.folder)?.sync_all()?;
-        if let Some(entry) = self.known().all.get_mut(&number) {
-            entry.state = State::Packed;
-            entry.disk_bytes = bytes;
-            entry.last_micros = last_micros;
-        }
-        fs::remove_file(&raw)
+        Ok(bytes)
+    }
+
+    /// The file of the highest number stays, whatever it holds, until there is a higher one: the next start goes on from it, and no number
+    /// may be given twice.
+    fn is_newest(&self, number: u64) -> bool {
+        self.known().last_key_value().is_none_or(|(last, _)| *last <= number)
+    }
+
+    fn has_no_file(&self, number: u64) -> bool {
+        !raw_path(&self.folder, number).exists() && !packed_path(&self.folder, number).exists()
     }
 
     /// When the last record was written; `None` if there is none but the header.
@@ -68,8 +104,8 @@ impl Segments {
         Ok(last)
     }
 
-    /// Removes the oldest segments that nobody writes to until all together take at most `limit` bytes of disk and are at most `most`. Gives
-    /// how many went.
+    /// Removes the oldest segments that nobody writes to until all together take at most `limit` bytes of disk and are at most `most`; the
+    /// newest of all stays. Gives how many went.
     pub fn shrink(&self, limit: u64, most: usize) -> Result<usize, LogError> {
         let entries = self.entries();
         let bytes_of = |entry: &super::Entry| match entry.state {
@@ -78,7 +114,7 @@ impl Segments {
         };
         let mut total: u64 = entries.iter().map(bytes_of).sum();
         let mut removed = 0;
-        for entry in entries.iter().filter(|e| e.state != State::Active) {
+        for entry in entries.iter().filter(|e| e.state != State::Active && !self.is_newest(e.number)) {
             if total <= limit && entries.len() - removed <= most {
                 break;
             }
@@ -91,14 +127,16 @@ impl Segments {
 
     fn remove(&self, number: u64) -> Result<(), LogError> {
         for path in [raw_path(&self.folder, number), packed_path(&self.folder, number)] {
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogError::File { act: "removing log segment", path, source });
-                }
-                Ok(()) | Err(_) => {}
-            }
+            remove_if_there(&path).map_err(|source| LogError::File { act: "removing log segment", path, source })?;
         }
-        self.known().all.remove(&number);
+        self.known().remove(&number);
         Ok(())
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -91,6 +91,21 @@ fn a_clock_that_was_set_back_does_not_turn_the_lines_of_a_source_around() {
     assert_eq!(texts(&last(3)), ["after the clock", "was set back", "its last"]);
 }
 
+#[test]
+fn the_last_lines_are_no_more_text_than_the_daemon_may_hold() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = store(dir.path());
+    let (mut one, mut two) = (store.segment(&web(1)).expect("segment"), store.segment(&web(2)).expect("segment"));
+    let long = "x".repeat(60_000);
+    let lines = |first: i64| (0..300).map(|n| (at(2 * n + first), long.as_str())).collect::<Vec<_>>();
+    append(&mut one.file, &lines(0));
+    append(&mut two.file, &lines(1));
+    let last = store.query(&Query { num: Some(100_000), ..query() }, None).expect("query").lines;
+    assert!(last.iter().map(|l| l.text.len()).sum::<usize>() <= 32 << 20, "{} lines", last.len());
+    let fitting = (32 << 20) / 60_000;
+    assert!(last.iter().map(|l| l.at_micros).eq((600 - fitting..600).map(at)), "the newest, of both, without a gap");
+}
+
 struct UnixMillisOf(i64);
 
 impl From<UnixMillisOf> for crate::base::clock::UnixMillis {
