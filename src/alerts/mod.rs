@@ -62,11 +62,20 @@ pub struct Alerts {
     wake: Notify,
     /// Told without a row, as there was no room for one.
     unstored: Mutex<BTreeSet<(Kind, String)>>,
+    /// Messages that are done with, but could not be noted as such: not sent again.
+    unnoted: Mutex<BTreeSet<i64>>,
 }
 
 impl Alerts {
     pub fn new(store: Store, config: &AlertsConfig, about: About) -> Arc<Self> {
-        Arc::new(Self { store, config: config.clone(), about, wake: Notify::new(), unstored: Mutex::default() })
+        Arc::new(Self {
+            store,
+            config: config.clone(),
+            about,
+            wake: Notify::new(),
+            unstored: Mutex::default(),
+            unnoted: Mutex::default(),
+        })
     }
 
     /// The receivers that the host config names.
@@ -218,11 +227,12 @@ impl Alerts {
         let alert = &message.alert;
         let about = (alert.id, alert.kind.as_str(), alert.subject.as_str());
         let body = self.body(&message.event, message.at, about, &message.text, &alert.hint);
-        let noted = match self.send(sink, &body).await {
-            Ok(()) => self.store.alert_message_done(message.id).await,
+        let sent = if self.unnoted().contains(&message.id) { Ok(()) } else { self.send(sink, &body).await };
+        let noted = match sent {
+            Ok(()) => self.done(message.id).await,
             Err(why) if message.tries + 1 >= TRIES => {
                 tracing::error!(sink = sink.as_str(), "an alert was not delivered and is given up ({why}): {}", message.text);
-                self.store.alert_message_done(message.id).await
+                self.done(message.id).await
             }
             Err(why) => {
                 let pause = pause_after(message.tries);
@@ -236,6 +246,17 @@ impl Alerts {
             // Without the note it would be sent again at once.
             tokio::time::sleep(FIRST_PAUSE).await;
         }
+    }
+
+    async fn done(&self, message: i64) -> Result<(), StoreError> {
+        self.unnoted().insert(message);
+        self.store.alert_message_done(message).await?;
+        self.unnoted().remove(&message);
+        Ok(())
+    }
+
+    fn unnoted(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.unnoted.lock().expect("no code panics with the set")
     }
 
     async fn send(&self, sink: Sink, body: &str) -> Result<(), String> {

@@ -142,19 +142,23 @@ impl Store {
         broken::why().map_or(Ok(()), |why| Err(StoreError::Broken(why)))
     }
 
-    /// For one statement that a full disk must not hold up.
+    /// The way to write one statement; refused as [`begin`](Self::begin) is.
     async fn writer(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.has_room()?;
         let connection = self.writer.acquire().await?;
         Self::whole()?;
         Ok(connection)
     }
 
+    /// A write that the disk has no room for would end the daemon, which can't know what of it is there.
+    fn has_room(&self) -> Result<(), StoreError> {
+        Self::whole()?;
+        if filesystem::has(&self.file, STORE_FLOOR) { Ok(()) } else { Err(StoreError::NoRoom) }
+    }
+
     /// The way to write. Refused, too, while the disk has no room for a commit: that can wait, and costs no restart.
     async fn begin(&self) -> Result<Tx, StoreError> {
-        Self::whole()?;
-        if !filesystem::has(&self.file, STORE_FLOOR) {
-            return Err(StoreError::NoRoom);
-        }
+        self.has_room()?;
         let begun = self.writer.begin_with("begin immediate").await?;
         Self::whole()?;
         Ok(begun)

@@ -9,6 +9,8 @@ use crate::base::clock::UnixMillis;
 use crate::instances::ends::end_of;
 use crate::instances::link::Change;
 use crate::model::end::{Cause, Told};
+use crate::names::CrashId;
+use crate::store::StoreError;
 use crate::wire::init::EndReport;
 
 #[tokio::test]
@@ -69,4 +71,18 @@ async fn a_loss_is_kept_although_the_end_before_it_lies_in_the_future() {
     assert_eq!(kept().await, 2);
     world.instances.keep_loss(&row, None).await.expect("looked at");
     assert_eq!(kept().await, 2, "that is the same one");
+}
+
+/// A write without room ends the daemon, and the next one would end at the same place.
+#[tokio::test]
+async fn no_write_is_tried_where_there_is_no_room_for_it() {
+    let Fixture { dir: _dir, world, app } = fixture().await;
+    let (deploy, _) = world.store.deploy_admit(&new_deploy(&app, Origin::Config)).await.expect("admitted");
+    without_room(&world, async {
+        assert!(matches!(world.store.deploy_ended(deploy.id).await, Err(StoreError::NoRoom)));
+        assert!(matches!(world.store.alert_message_done(1).await, Err(StoreError::NoRoom)));
+        assert!(matches!(world.store.crash_file_forget(app.id, CrashId(1)).await, Err(StoreError::NoRoom)));
+    })
+    .await;
+    world.store.deploy_ended(deploy.id).await.expect("noted");
 }
