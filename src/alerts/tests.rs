@@ -187,8 +187,8 @@ impl Room {
     }
 }
 
-#[tokio::test]
-async fn a_message_that_is_sent_while_no_room_is_left_to_note_it_is_sent_once() {
+/// Alerts whose room a test decides, and the file to which their program adds each message.
+async fn in_a_room() -> (tempfile::TempDir, Room, Arc<Alerts>, std::path::PathBuf) {
     let dir = tempfile::tempdir().expect("temp dir");
     let room = Room { link: dir.path().join("link"), file: dir.path().join("paas.db") };
     room.enough();
@@ -197,6 +197,12 @@ async fn a_message_that_is_sent_while_no_room_is_left_to_note_it_is_sent_once() 
     let exec = Some(vec!["/usr/bin/tee".to_owned(), "-a".to_owned(), told.display().to_string()]);
     let about = About { host: "box".to_owned(), install: "u".to_owned() };
     let alerts = Alerts::new(store, &AlertsConfig { webhook: None, exec }, about);
+    (dir, room, alerts, told)
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_while_no_room_is_left_to_note_it_is_sent_once() {
+    let (_dir, room, alerts, told) = in_a_room().await;
     alerts.raise(Kind::DockerDown, "docker", "it is away", "start it").await;
     let due = async || alerts.store.alert_message_due("exec", UnixMillis::now(), LONGEST_PAUSE).await.expect("due");
     let message = due().await.expect("it was raised");
@@ -214,14 +220,7 @@ async fn a_message_that_is_sent_while_no_room_is_left_to_note_it_is_sent_once() 
 
 #[tokio::test]
 async fn an_alert_that_finds_no_room_is_told_once_and_so_is_its_end_and_with_room_it_is_one_like_any_other() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let room = Room { link: dir.path().join("link"), file: dir.path().join("paas.db") };
-    room.enough();
-    let store = Store::open(&room.link, Sealer::new(&[7; 32])).await.expect("open");
-    let told = dir.path().join("told");
-    let exec = Some(vec!["/usr/bin/tee".to_owned(), "-a".to_owned(), told.display().to_string()]);
-    let about = About { host: "box".to_owned(), install: "u".to_owned() };
-    let alerts = Alerts::new(store, &AlertsConfig { webhook: None, exec }, about);
+    let (_dir, room, alerts, told) = in_a_room().await;
     let told = || {
         let text = std::fs::read_to_string(&told).unwrap_or_default();
         let all = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

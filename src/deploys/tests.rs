@@ -21,6 +21,7 @@ mod branches;
 mod driving;
 mod ends;
 mod engine;
+mod put_right;
 mod retirement;
 mod start;
 mod steps;

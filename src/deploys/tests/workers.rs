@@ -1,6 +1,5 @@
 //! Other process types than `web`, which switch at the commit point.
 
-use super::engine::Engine;
 use super::*;
 
 /// An old worker of its own release, and a new one of the live release, which stops otherwise.
@@ -58,30 +57,4 @@ async fn a_worker_that_comes_back_waits_for_none_whose_gate_was_never_opened() {
     assert!(!world.waits_for_forerunner(&app, &back).await.expect("read"), "it may be long until that is removed");
     world.store.instances_want(&[failed.id], Wanted::Retiring).await.expect("wanted");
     assert!(world.waits_for_forerunner(&app, &back).await.expect("read"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_deploy_pauses_while_somebody_puts_it_right_is_stopped_again() {
-    let Fixture { dir: _dir, world, app } = fixture().await;
-    let deploy = prepared(&world, &app, "[processes.web]\ncommand = \"./serve\"\nstop_signal = \"SIGINT\"\n").await;
-    let row = instance(&world, &app, deploy.id, Wanted::Live).await;
-    let engine = Engine::at(&world, {
-        let (world, runtime) = (Arc::clone(&world), tokio::runtime::Handle::current());
-        move |call| match call.rsplit('/').next() {
-            Some("json") => (200, r#"{"Id": "c1", "State": {"Status": "paused", "Running": true, "Paused": true}}"#),
-            Some("unpause") => {
-                // The deploy has stopped it already: as far as it knows nothing runs.
-                let paused = async { world.store.instances_want(&[row.id], Wanted::Paused).await.expect("wanted") };
-                tokio::task::block_in_place(|| runtime.block_on(paused));
-                (204, "")
-            }
-            _ => (200, r#"{"StatusCode": 0}"#),
-        }
-    });
-
-    world.make_right(&app, row.id, false).await.expect("looked at");
-
-    let calls = engine.calls();
-    assert!(calls.iter().any(|call| call.ends_with("/unpause")), "{calls:?}");
-    assert!(world.instances.links.wished(row.id).starts_with("Stop { signal: 2"), "it runs beside the new one");
 }
