@@ -250,10 +250,8 @@ impl World {
     }
 
     async fn tell_superseded(&self, deploy: &Deploy) {
-        let newer = self.store.deploys(deploy.app_id, u32::MAX).await.unwrap_or_default();
-        // The first that may: one between them that takes nobody's place is not it.
-        let may = newer.iter().filter(|d| d.id > deploy.id && d.origin.supersedes(&deploy.origin));
-        let by = may.map(|d| d.id).min().unwrap_or(deploy.id);
+        let all = self.store.deploys(deploy.app_id, u32::MAX).await.unwrap_or_default();
+        let by = deploy.superseded_by(&all).unwrap_or(deploy.id);
         self.feeds.tell(&deploy.app, deploy.id, &Happened::Superseded { by });
     }
 

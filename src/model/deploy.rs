@@ -135,6 +135,13 @@ pub enum Origin {
     Rollback { to: ReleaseNumber },
 }
 
+impl Deploy {
+    /// Which of its app's deploys took this one's place: the first later one that may. One between them that takes nobody's place is not it.
+    pub fn superseded_by(&self, others: &[Deploy]) -> Option<DeployId> {
+        others.iter().filter(|d| d.id > self.id && d.origin.supersedes(&self.origin)).map(|d| d.id).min()
+    }
+}
+
 impl Origin {
     /// Builds or fetches something new, as opposed to reusing the live release's image.
     pub fn brings_source(&self) -> bool {

@@ -118,7 +118,7 @@ impl Following {
 /// How a deploy that is over ended, by its row alone. `others`: the deploys of its app that are remembered.
 fn end_of(row: Deploy, still_serves: Option<ReleaseNumber>, others: &[Deploy]) -> DeployEvent {
     let deploy = row.id;
-    let next = others.iter().filter(|d| d.id > deploy && d.origin.supersedes(&row.origin)).map(|d| d.id).min();
+    let next = row.superseded_by(others);
     match (row.state, row.failure, row.release, next) {
         (State::Live, _, Some(release), _) => {
             DeployEvent::Live { deploy, release, commit: row.commit, urls: Vec::new(), stages: Vec::new(), counts: None }
