@@ -310,7 +310,7 @@ impl World {
 
     /// The newest lines of an instance, for a failure's message.
     pub(super) async fn last_lines(&self, row: &Instance) -> Vec<String> {
-        let query = Query { app: row.app.clone(), num: Some(20), processes: vec![row.id.to_string()], since: None, grep: None };
+        let query = Query { num: Some(20), processes: vec![row.id.to_string()], ..Query::of(row.app.clone()) };
         let logs = Arc::clone(&self.logs);
         let read = tokio::task::spawn_blocking(move || logs.query(&query, None)).await;
         let lines = read.ok().and_then(Result::ok).map(|page| page.lines).unwrap_or_default();

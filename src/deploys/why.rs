@@ -119,7 +119,7 @@ impl World {
     async fn dropped(&self, app: &App, now: UnixMillis) -> Option<String> {
         let millis = i64::try_from(DROPPED_LATELY.as_millis()).unwrap_or(0);
         let since = Some(UnixMillis(now.0 - millis));
-        let query = Query { app: app.name.clone(), num: Some(LINES_LOOKED_AT), processes: Vec::new(), since, grep: None };
+        let query = Query { num: Some(LINES_LOOKED_AT), since, ..Query::of(app.name.clone()) };
         let logs = Arc::clone(&self.logs);
         let page = tokio::task::spawn_blocking(move || logs.query(&query, None)).await.ok()?.ok()?;
         let marker = page.lines.into_iter().rev().find(|l| l.notice && l.text.contains("dropped:"))?;

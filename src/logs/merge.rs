@@ -62,6 +62,7 @@ impl Merge {
         self.refresh();
         let (mut lines, mut looked_at, mut more) = (Vec::new(), 0, false);
         while let Some((item, header)) = self.next()? {
+            self.query.asker.check()?;
             looked_at += item.text.len() as u64;
             lines.extend(self.query.line(item, &header));
             if lines.len() >= PAGE_LINES || looked_at >= PAGE_BYTES {

@@ -18,7 +18,7 @@ mod writer; // the daemon's own lines
 pub use crate::wire::init::record::Stream;
 pub use cursor::Cursor;
 pub use follow::Follow;
-pub use query::{LogLine, Page, Query};
+pub use query::{Asker, LogLine, Page, Query, Stay};
 pub use source::{Kind, Source};
 pub use store::{LogStore, NewSegment};
 pub use writer::LineWriter;
@@ -30,4 +30,6 @@ pub enum LogError {
     File { act: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error("`{given}` is no log cursor")]
     BadCursor { given: String },
+    #[error("nobody waits for these lines any more")]
+    NobodyWaits,
 }

@@ -1,6 +1,8 @@
 //! What to look for, and the newest of it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,33 @@ pub struct Query {
     pub since: Option<UnixMillis>,
     /// Lines that contain this text.
     pub grep: Option<String>,
+    /// Reading ends early, with an error that nobody sees, when this has left.
+    pub asker: Asker,
+}
+
+/// Whether somebody still waits for what is read. Reading runs on a thread that nothing can interrupt: it looks here at each record.
+#[derive(Debug, Clone, Default)]
+pub struct Asker(Arc<AtomicBool>);
+
+impl Asker {
+    /// The asker has left when what this gives is dropped.
+    pub fn stays(&self) -> Stay {
+        Stay(self.clone())
+    }
+
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        if self.0.load(Ordering::Relaxed) { Err(LogError::NobodyWaits) } else { Ok(()) }
+    }
+}
+
+/// Held by whoever waits.
+#[derive(Debug)]
+pub struct Stay(Asker);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One line, or one part of a very long one.
@@ -80,6 +109,11 @@ const MOST_LAST_BYTES: usize = 32 * 1024 * 1024;
 const TIME_SLACK_MICROS: i64 = 1_000_000;
 
 impl Query {
+    /// All lines of an app, for somebody who stays.
+    pub fn of(app: AppName) -> Self {
+        Self { app, num: None, processes: Vec::new(), since: None, grep: None, asker: Asker::default() }
+    }
+
     pub(super) fn wants_source(&self, source: &Source) -> bool {
         self.processes.is_empty() || self.processes.iter().any(|p| source.is_called(p))
     }
@@ -239,6 +273,7 @@ fn last_of(segments: &Segments, query: &Query, (num, bytes): (usize, usize), hea
     let mut lines: VecDeque<Placed> = VecDeque::new();
     let (mut held, mut left_out) = (0, None);
     while let Some(item) = reader.next().map_err(failed)? {
+        query.asker.check()?;
         // For the position alone if none is wanted.
         let Some(line) = Some(item).filter(|_| num > 0).and_then(|item| query.line(item, header)) else { continue };
         held += line.text.len();

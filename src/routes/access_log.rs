@@ -197,7 +197,7 @@ mod tests {
         for (lost, generation) in [(0, "one"), (7, "one"), (7, "one"), (9, "one"), (3, "two")] {
             log.write(std::slice::from_ref(&line), lost, generation);
         }
-        let query = crate::logs::Query { app, num: None, processes: Vec::new(), since: None, grep: None };
+        let query = crate::logs::Query::of(app);
         let page = logs.query(&query, None).expect("the log");
         let told: Vec<&str> = page.lines.iter().filter_map(|l| l.text.strip_prefix("at=warn lost=")?.split(' ').next()).collect();
         assert_eq!(told, ["7", "2", "3"]);

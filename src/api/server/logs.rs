@@ -27,7 +27,10 @@ pub async fn logs(
         ask.process.iter().flat_map(|p| p.split(',')).map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect();
     // Everything since a moment, unless a number was given too.
     let num = if ask.since.is_some() { ask.num } else { Some(ask.num.unwrap_or(DEFAULT_LINES)) };
-    let query = logs::Query { app: app.name, num, processes, since: ask.since, grep: ask.grep };
+    let asker = logs::Asker::default();
+    // Goes with this request until there is an answer, and then with what sends it.
+    let stay = asker.stays();
+    let query = logs::Query { app: app.name, num, processes, since: ask.since, grep: ask.grep, asker };
     let cursor = ask.cursor.as_deref().map(str::parse::<Cursor>).transpose().map_err(|e| Fail::invalid(e.to_string()))?;
     let store = server.world.logs.clone();
     let first = page(store.clone(), query.clone(), cursor.clone()).await?;
@@ -35,9 +38,11 @@ pub async fn logs(
     let mut stopping = server.world.crew.stopping();
     let name = format!("log reader {}", server.world.serial());
     server.world.crew.start_once(&name, async move {
+        let _stay = stay;
         // A daemon that stops does not wait for readers; they come back with their cursor. A reader that has left ends the sending; there is nothing else to do about it.
         tokio::select! {
             _ = send_all(&store, query, first, cursor, ask.tail, &to) => {}
+            () = to.closed() => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     });
@@ -74,10 +79,7 @@ async fn send_all(
     }
     let mut follow = store.follow(&query, at.clone()).ok()?;
     loop {
-        let next = tokio::select! {
-            next = follow.next() => next?.ok()?,
-            () = to.closed() => return None,
-        };
+        let next = follow.next().await?.ok()?;
         at = send_page(next, Some(at), to).await?;
     }
 }

@@ -123,7 +123,7 @@ async fn an_init_gets_its_segment_and_every_wish_also_one_from_before_it_came() 
     let state = links.wait(ONE, |s| !s.connected, LIMIT).await.expect("gone");
     assert_eq!(state.phase, Phase::Ended);
     assert_eq!(state.last_end.expect("report").last_lines.len(), 20);
-    let query = Query { app: source().app, num: None, processes: Vec::new(), since: None, grep: None };
+    let query = Query::of(source().app);
     let lines = links.logs.query(&query, None).expect("query").lines;
     assert_eq!((lines.len(), lines[0].text.as_str(), lines[0].instance), (1, "hello", Some(ONE)));
     links.forget(ONE);

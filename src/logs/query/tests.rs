@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::logs::merge::Merge;
 use crate::wire::init::record::{self, Record};
 
 /// Makes a segment with these lines: (time in µs, length).
@@ -23,7 +24,7 @@ fn the_newest_lines_within_a_budget_have_no_gap_in_whatever_order_segments_are_r
         let segments = Segments::load(dir.path().to_owned()).expect("load");
         contents.iter().for_each(|lines| add(&segments, lines));
         let app = AppName::parse("shop").expect("name");
-        let query = Query { app, num: Some(num), processes: Vec::new(), since: None, grep: None };
+        let query = Query { num: Some(num), ..Query::of(app) };
         let page = last_within(&segments, &query, num, bytes).expect("read");
         assert_eq!(page.cursor.open.len(), contents.len());
         page.lines.iter().map(|l| l.at_micros).collect::<Vec<_>>()
@@ -38,4 +39,20 @@ fn the_newest_lines_within_a_budget_have_no_gap_in_whatever_order_segments_are_r
         assert_eq!(with(&contents, 3, 200), [3, 5, 6]);
         assert_eq!(with(&contents, 0, 200), [0; 0]);
     }
+}
+
+#[test]
+fn nothing_is_read_on_for_somebody_who_has_left() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let segments = Arc::new(Segments::load(dir.path().to_owned()).expect("load"));
+    add(&segments, &[(1, 10), (5, 10)]);
+    let query = Query { grep: Some("not there".to_owned()), ..Query::of(AppName::parse("shop").expect("name")) };
+    let stay = query.asker.stays();
+    let pages = || {
+        let merged = Merge::new(Arc::clone(&segments), query.clone(), &Cursor::default()).and_then(|mut merge| merge.page());
+        [last(&segments, &query, 10), merged]
+    };
+    assert!(pages().iter().all(Result::is_ok));
+    drop(stay);
+    assert!(pages().iter().all(|page| matches!(page, Err(LogError::NobodyWaits))), "{:?}", pages());
 }

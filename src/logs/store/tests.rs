@@ -16,7 +16,7 @@ fn web(index: u32) -> Source {
 }
 
 fn query() -> Query {
-    Query { app: app(), num: None, processes: Vec::new(), since: None, grep: None }
+    Query::of(app())
 }
 
 fn store(dir: &std::path::Path) -> Arc<LogStore> {

@@ -100,7 +100,7 @@ pub fn source() -> Source {
 }
 
 pub fn query() -> Query {
-    Query { app: source().app, num: None, processes: Vec::new(), since: None, grep: None }
+    Query::of(source().app)
 }
 
 pub fn config() -> LogsConfig {
