@@ -9,7 +9,7 @@ use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
-use crate::base::atomic_file;
+use crate::base::{atomic_file, program};
 use crate::config::HostConfig;
 
 /// Makes the state folders. Only what must be reached by others can be: sshd's key command reads `ssh/`, git as the login user reaches `apps/`.
@@ -61,7 +61,7 @@ pub fn init_binary(config: &HostConfig) -> anyhow::Result<PathBuf> {
 
 /// Git's hooks are links to this binary.
 pub fn hooks(config: &HostConfig) -> anyhow::Result<()> {
-    let exe = std::env::current_exe().context("finding this binary")?;
+    let exe = program::own_path().context("finding this binary")?;
     Ok(crate::git::install_hooks(&config.hooks_dir(), &exe)?)
 }
 

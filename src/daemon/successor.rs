@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use super::kept::Keeper;
+use crate::base::program;
 use crate::handover::systemd;
 use crate::handover::takeover::{Asks, Predecessor, READY_LIMIT, Successor};
 use crate::proxy::Stop;
@@ -33,7 +33,9 @@ impl Place {
         let serve = move || {
             asks.serve(|| self.give(&argv).inspect_err(|why| tracing::error!("no successor: {why}; serving on")));
             // Not before who asked was told: a process that has nothing to finish ends at once.
-            self.stop.send_replace(Stop::Leave { grace: self.grace });
+            let leave = Stop::Leave { grace: self.grace };
+            // One that was told to stop meanwhile has less time than that.
+            self.stop.send_if_modified(|stop| matches!(stop, Stop::Serve).then(|| *stop = leave).is_some());
         };
         std::thread::Builder::new().name("successor".to_owned()).spawn(serve).context("starting the successor thread")?;
         Ok(())
@@ -44,6 +46,11 @@ impl Place {
         tracing::info!("starting a successor: `{}`", argv[0].to_string_lossy());
         let ready = self.start(argv).inspect_err(|_| self.keeper.release());
         let successor = ready?;
+        if matches!(*self.stop.borrow(), Stop::Now) {
+            // Whoever stops the service stops all of it: a process that takes over now would not know.
+            self.keeper.release();
+            return Err("this process was told to stop meanwhile".to_owned());
+        }
         let pid = successor.pid();
         systemd::main_pid(pid.as_raw(), "serving");
         if let Err(error) = successor.go() {
@@ -65,9 +72,7 @@ impl Place {
 /// The path by which this process was started (an upgrade has put another file there) and its arguments.
 fn own_command() -> std::io::Result<Vec<OsString>> {
     let mut argv: Vec<OsString> = std::env::args_os().collect();
-    let named = argv.first().map(PathBuf::from).filter(|path| path.is_absolute());
-    let program = named.map_or_else(std::env::current_exe, Ok)?.into_os_string();
-    argv.splice(..1, [program]);
+    argv.splice(..1, [program::own_path()?.into_os_string()]);
     Ok(argv)
 }
 

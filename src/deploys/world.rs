@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::alerts::{About, Alerts};
 use crate::base::clock::UnixMillis;
+use crate::base::program;
 use crate::builds::Builder;
 use crate::config::HostConfig;
 use crate::deploys::error::StepError;
@@ -163,7 +164,7 @@ impl World {
         let _turn = self.keys_turn.lock().await;
         let keys = self.store.keys().await?;
         let keys: Vec<(KeyId, PublicKey)> = keys.iter().map(|k| (k.id, PublicKey::known(&k.algorithm, &k.blob))).collect();
-        let exe = std::env::current_exe().map_err(KeysError::Exe)?;
+        let exe = program::own_path().map_err(KeysError::Exe)?;
         let lines = keys.iter().map(|(id, key)| (*id, key));
         Ok(git::keys::export(&self.config.authorized_keys(), &exe, &self.config.file, lines)?)
     }

@@ -120,6 +120,9 @@ fn another_binary_takes_every_role_over_under_load_and_the_same_one_none() {
     let lasting = Lasting::start(&lasting(&w), &w.host(&app), Duration::from_secs(4));
     quick.wait_for(300);
     install(&w);
+    // Between the new file and the new processes: sshd is told a path that can be started.
+    w.add_key("meanwhile", &[]).ok();
+    w.ssh("laptop", &["ps", "-a", &app], b"").ok();
     let done = up().ok().says(&["upgraded"]);
     quick.wait_for(500);
     up().ok().says(&["runs already"]);
