@@ -118,6 +118,9 @@ fn run_with(run: DialerRun, parent: Parent) -> io::Result<()> {
 }
 
 /// What a peer may ask.
+/// At most so many listening ports of a target are told: some 20 KiB.
+const MOST_LISTENING: usize = 500;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rights {
     All,
@@ -202,7 +205,10 @@ impl Dialer {
     fn listening(&self, target: InstanceId) -> Result<Answer, Refusal> {
         let target = self.target(target)?;
         let read = self.home.inside(&target, namespace::listening_ports).and_then(|read| read);
-        let ports = read.map_err(|e| (DialError::Other, format!("reading the listening ports of {}: {e}", target.id)))?;
+        let mut ports = read.map_err(|e| (DialError::Other, format!("reading the listening ports of {}: {e}", target.id)))?;
+        // An app may listen on thousands, and an answer is one packet. The one that is asked for is among those that are told.
+        ports.sort_by_key(|listens| listens.port != target.port);
+        ports.truncate(MOST_LISTENING);
         Ok(Answer::Listening(ports))
     }
 

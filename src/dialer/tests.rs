@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockaddrStorage, bind, listen, socket};
 
 use super::*;
@@ -175,6 +176,17 @@ fn what_listens_is_named() {
     net.app("[::1]:8081", "app");
     let port = |addr: &str, port| ListeningPort { address: addr.parse().expect("address"), port };
     assert_eq!(listening(), [port("127.0.0.1", 8080), port("::1", 8081)]);
+}
+
+#[test]
+fn an_app_that_listens_on_thousands_of_ports_has_an_answer_and_its_own_port_in_it() {
+    let (world, net) = (World::new(), Net::new());
+    world.register(1, &net, 9_000).expect("register");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(8_192).min(hard), hard).expect("raised");
+    let _held: Vec<_> = (6_000..=9_000).map(|port| net.inside(|| TcpListener::bind(("::1", port)).expect("bound"))).collect();
+    let listening = world.runtime.block_on(world.client.listening(InstanceId(1))).expect("listening");
+    assert_eq!((listening[0].port, listening.len()), (9_000, MOST_LISTENING));
 }
 
 #[test]

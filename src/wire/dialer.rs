@@ -29,7 +29,7 @@ pub enum Ask {
         target: InstanceId,
     },
     List,
-    /// The TCP ports on which something listens in the target's namespace.
+    /// The TCP ports on which something listens in the target's namespace: its own first, and at most some hundred.
     Listening {
         target: InstanceId,
     },
