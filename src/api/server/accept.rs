@@ -1,7 +1,7 @@
 //! Connections to the API: the peer's uid decides, or the key that the ssh login user's process announces in its first line.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -24,12 +24,37 @@ use crate::store::Store;
 /// The first line of a session is `key k123\n`.
 const LONGEST_PREFACE: usize = 64;
 const PREFACE_LIMIT: Duration = Duration::from_secs(10);
+/// Of users without rights one line is written in this time.
+const STRANGERS_EVERY: Duration = Duration::from_secs(60);
 
 /// Who may connect, as uids of this host.
 pub struct Doors {
     pub daemon: Uid,
     pub login: Uid,
     admin_group: Option<u32>,
+    strangers: Strangers,
+}
+
+/// Anybody on the host may knock as often as they like: what is written of it is little.
+#[derive(Default)]
+struct Strangers {
+    /// When one was told of last, and how many came since.
+    told: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Strangers {
+    fn tell(&self, uid: Uid) {
+        // Two plain values: whole between any two statements.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, others) = *told;
+        if last.is_some_and(|last| last.elapsed() < STRANGERS_EVERY) {
+            told.1 += 1;
+            return;
+        }
+        *told = (Some(Instant::now()), 0);
+        drop(told);
+        tracing::warn!(%uid, others, "a user without any right tried the API socket (others: since this was told last)");
+    }
 }
 
 impl Doors {
@@ -41,7 +66,7 @@ impl Doors {
             Err(e) => Err(format!("looking up the user `{name}`: {e}")),
         };
         let admin_group = accounts::group(&users.admin_group).ok().flatten();
-        Ok(Self { daemon: uid(&users.daemon)?, login: uid(&users.login)?, admin_group })
+        Ok(Self { daemon: uid(&users.daemon)?, login: uid(&users.login)?, admin_group, strangers: Strangers::default() })
     }
 
     fn is_admin(&self, uid: Uid) -> bool {
@@ -86,7 +111,7 @@ async fn identify(mut stream: UnixStream, doors: &Doors, store: &Store) -> Optio
         let name = accounts::user_of(uid.as_raw()).ok().flatten().map_or_else(|| format!("uid {uid}"), |u| u.name);
         return Some((stream, Who(Identity::Admin { name })));
     }
-    tracing::warn!(%uid, "a user without any right tried the API socket");
+    doors.strangers.tell(uid);
     None
 }
 

@@ -12,7 +12,7 @@ use super::{BACKGROUND, Outcome, UpError, UpOptions, files, upgrade};
 const LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The name of the supervisor's own log.
-const LOG: &str = "up";
+pub(super) const OWN_LOG: &str = "up";
 /// As many lines of a log are shown in an error.
 const LINES: usize = 20;
 
@@ -29,7 +29,7 @@ pub(super) fn start(options: &UpOptions) -> Result<Outcome, UpError> {
 }
 
 fn spawn(options: &UpOptions) -> std::io::Result<Child> {
-    let log = files::open_log(&options.log_dir, LOG)?;
+    let log = files::open_log(&options.log_dir, OWN_LOG)?;
     let mut command = Command::new(&options.exe);
     command.args(&options.up_args).env(BACKGROUND, "1").current_dir("/");
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
@@ -43,7 +43,7 @@ pub(super) fn wait(options: &UpOptions, mut child: Option<&mut Child>) -> Result
         let status = Status::read(&options.run_dir).filter(|status| pid.is_none_or(|pid| pid == status.pid));
         let missing = match &status {
             Some(status) => status.not_ready(),
-            None => Some(LOG),
+            None => Some(OWN_LOG),
         };
         let Some(missing) = missing else { return Ok(()) };
         let ended =
@@ -53,7 +53,7 @@ pub(super) fn wait(options: &UpOptions, mut child: Option<&mut Child>) -> Result
             if status.success() && matches!(lock::holder(&options.run_dir)?, Holder::Process(_)) {
                 return wait(options, None);
             }
-            return Err(UpError::Ended { how: status.to_string(), log: tail(&options.log_dir, LOG) });
+            return Err(UpError::Ended { how: status.to_string(), log: tail(&options.log_dir, OWN_LOG) });
         }
         if Instant::now() > end {
             return Err(UpError::NotReady { role: missing.to_owned(), limit: LIMIT, log: tail(&options.log_dir, missing) });

@@ -39,7 +39,7 @@ pub(super) struct Running {
     notify_path: PathBuf,
     store: Store,
     /// The process that the role is now: one that we started, or one that such a process gave its place to.
-    child: Option<Pid>,
+    pub(super) child: Option<Pid>,
     /// Those that gave their place away and have not ended.
     older: Vec<Pid>,
     state: State,
@@ -123,7 +123,8 @@ impl Running {
         }
         if self.child.is_some() {
             tracing::warn!(role = self.role.name, "not ready after {} s; killing it", self.role.ready_limit.as_secs());
-            self.signal(Signal::SIGKILL);
+            // Not those of before, which finish what they have.
+            self.child.iter().for_each(|pid| self.tell(*pid, Signal::SIGKILL));
             // Its end is noticed by `reap`; until then nothing is due.
             self.state = State::Stopping;
             return;
@@ -270,13 +271,15 @@ impl Running {
 
     /// Sends a signal to all processes of the role.
     pub(super) fn signal(&self, signal: Signal) {
-        for pid in self.pids() {
-            // SIGKILL is for all that the role has started; other signals are for the role to pass on.
-            let all = signal == Signal::SIGKILL;
-            let sent = if all { killpg(pid, signal).or_else(|_| kill(pid, signal)) } else { kill(pid, signal) };
-            if let Err(error) = sent {
-                tracing::warn!(role = self.role.name, "sending {signal} to process {pid}: {error}");
-            }
+        self.pids().for_each(|pid| self.tell(pid, signal));
+    }
+
+    fn tell(&self, pid: Pid, signal: Signal) {
+        // SIGKILL is for all that the role has started; other signals are for the role to pass on.
+        let all = signal == Signal::SIGKILL;
+        let sent = if all { killpg(pid, signal).or_else(|_| kill(pid, signal)) } else { kill(pid, signal) };
+        if let Err(error) = sent {
+            tracing::warn!(role = self.role.name, "sending {signal} to process {pid}: {error}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Folder, UpError, exec};
 
-/// A log is moved aside before a start when it is larger than this.
+/// A log is moved aside when it is larger than this.
 const ROTATE_AT: u64 = 16 << 20;
 /// As much of a log's end as is looked at for its last lines.
 const TAIL: u64 = 16 << 10;
@@ -53,6 +53,18 @@ pub(super) fn open_log(folder: &Path, name: &str) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
+/// Moves what is too much aside, of a log that may be open: who writes to it goes on at its new end. Lines that come in this moment are lost.
+pub(super) fn cut_log(folder: &Path, name: &str) -> io::Result<()> {
+    let path = log_path(folder, name);
+    if fs::metadata(&path).is_ok_and(|found| found.len() > ROTATE_AT) {
+        // A whole one is worth less than room: these folders mostly lie in memory.
+        let copied = fs::copy(&path, folder.join(format!("{name}.log.1")));
+        OpenOptions::new().write(true).open(&path)?.set_len(0)?;
+        copied?;
+    }
+    Ok(())
+}
+
 /// The last lines of a role's log, at most `count`, or a word on why there are none.
 pub(super) fn last_lines(folder: &Path, name: &str, count: usize) -> String {
     let path = log_path(folder, name);
@@ -72,5 +84,27 @@ pub(super) fn last_lines(folder: &Path, name: &str, count: usize) -> String {
             lines[lines.len().saturating_sub(count)..].join("\n")
         }
         Err(error) => format!("(`{}`: {error})", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_open_is_cut_and_written_on() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let mut log = open_log(folder.path(), "daemon").expect("opened");
+        let length = || fs::metadata(log_path(folder.path(), "daemon")).expect("there").len();
+        log.write_all(&vec![b'x'; 17 << 20]).expect("written");
+        cut_log(folder.path(), "daemon").expect("cut");
+        assert_eq!(length(), 0);
+        log.write_all(b"more\n").expect("written");
+        cut_log(folder.path(), "daemon").expect("nothing to do");
+        assert_eq!(length(), 5);
+        let aside = fs::metadata(folder.path().join("daemon.log.1")).expect("moved aside");
+        assert_eq!(aside.len(), 17 << 20);
     }
 }

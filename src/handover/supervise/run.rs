@@ -13,6 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 
+use super::background::OWN_LOG;
 use super::child::{Place, Running};
 use super::lock::Lock;
 use super::status::Status;
@@ -20,6 +21,8 @@ use super::{Outcome, UpError, UpOptions, files, sockets};
 
 /// How long each role may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How often the sizes of logs are looked at.
+const LOGS_EVERY: Duration = Duration::from_secs(10);
 /// How long roles of a supervisor that was killed may hold on to their TCP sockets.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -30,12 +33,16 @@ struct Supervisor {
     signals: SignalFd,
     roles: Vec<Running>,
     stop: Option<Stop>,
+    /// When the sizes of logs were looked at last.
+    logs_looked_at: Instant,
 }
 
 /// The stop under way: roles are stopped from the last to the first.
 struct Stop {
     /// The role that was told to stop, and by when it has to be gone.
     told: Option<(usize, Instant)>,
+    /// The process that was told; another may have taken its place since.
+    child: Option<Pid>,
     /// A second signal came: nobody is waited for.
     hurry: bool,
 }
@@ -72,6 +79,7 @@ impl Supervisor {
             signals,
             roles: Vec::new(),
             stop: None,
+            logs_looked_at: Instant::now(),
         };
         for role in options.roles {
             match Running::new(role, &supervisor.run_dir, patience) {
@@ -110,8 +118,21 @@ impl Supervisor {
                 self.roles[n].reap(stopping, &taken);
             }
             self.reap_strangers();
+            self.cut_logs();
         }
         Ok(())
+    }
+
+    /// A role that runs for months, or is made to complain without end, must not fill the disk or the memory in which its log lies.
+    fn cut_logs(&mut self) {
+        let Some(folder) = self.log_dir.as_deref().filter(|_| self.logs_looked_at.elapsed() >= LOGS_EVERY) else { return };
+        self.logs_looked_at = Instant::now();
+        let names = self.roles.iter().map(|role| role.role.name.as_str()).chain([OWN_LOG]);
+        for name in names {
+            if let Err(error) = files::cut_log(folder, name) {
+                tracing::warn!("shortening the log of {name}: {error}");
+            }
+        }
     }
 
     fn pids(&self) -> Vec<Pid> {
@@ -163,7 +184,10 @@ impl Supervisor {
     fn next_due(&self) -> Option<Instant> {
         match &self.stop {
             Some(stop) => stop.told.map(|(_, limit)| limit),
-            None => self.roles.iter().filter_map(Running::due).min(),
+            None => {
+                let logs = self.log_dir.as_ref().map(|_| self.logs_looked_at + LOGS_EVERY);
+                self.roles.iter().filter_map(Running::due).chain(logs).min()
+            }
         }
     }
 
@@ -174,7 +198,7 @@ impl Supervisor {
                 _ if !stops => {} // SIGCHLD has only to wake us, SIGHUP is ignored.
                 None => {
                     tracing::info!("stopping all roles");
-                    self.stop = Some(Stop { told: None, hurry: false });
+                    self.stop = Some(Stop { told: None, child: None, hurry: false });
                 }
                 Some(stop) => {
                     stop.hurry = true;
@@ -194,12 +218,16 @@ impl Supervisor {
                     tracing::warn!(role = self.roles[index].role.name, "it has not stopped in time; killing it");
                     self.roles[index].signal(Signal::SIGKILL);
                     *limit = Instant::now() + STOP_LIMIT;
+                } else if self.roles[index].child.is_some() && self.roles[index].child != stop.child {
+                    stop.child = self.roles[index].child;
+                    self.roles[index].signal(Signal::SIGTERM);
                 }
             }
             _ => {
                 self.roles[index].signal(Signal::SIGTERM);
                 let limit = if stop.hurry { Duration::ZERO } else { STOP_LIMIT };
                 stop.told = Some((index, Instant::now() + limit));
+                stop.child = self.roles[index].child;
             }
         }
     }

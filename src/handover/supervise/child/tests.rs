@@ -39,3 +39,18 @@ fn a_role_can_name_no_process_that_is_not_ours_or_is_another_roles() {
         child.wait().expect("its end");
     }
 }
+
+#[test]
+fn one_that_does_not_get_ready_is_killed_and_those_before_it_are_not() {
+    let folder = tempfile::tempdir().expect("a temp dir");
+    let mut running = Running::new(role(), folder.path(), Duration::ZERO).expect("a role");
+    let (mut leaving, older) = sleeper();
+    let (mut hangs, pid) = sleeper();
+    (running.child, running.state, running.older) = (Some(pid), State::Starting, vec![older]);
+    running.started = Instant::now().checked_sub(Duration::from_secs(2)).expect("the clock is older");
+    running.start_if_due(&Place { exe: std::path::Path::new("/nonexistent"), log_dir: None });
+    assert!(!hangs.wait().expect("its end").success());
+    assert!(leaving.try_wait().expect("looked at").is_none(), "one that finishes its streams was killed");
+    leaving.kill().expect("killed");
+    leaving.wait().expect("its end");
+}
