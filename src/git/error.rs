@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::names::{AppName, BranchName, CommitSha};
+use crate::names::{AppName, CommitSha};
 
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -20,8 +20,8 @@ pub enum GitError {
     Odd { act: &'static str, found: String },
     #[error("{commit} is not a commit in the repository of app `{app}`")]
     NotACommit { app: AppName, commit: CommitSha },
-    #[error("branch `{branch}` of app `{app}` is at {}, not at {}", shown(found), shown(expected))]
-    Moved { app: AppName, branch: BranchName, expected: Option<CommitSha>, found: Option<CommitSha> },
+    #[error("`{reference}` of app `{app}` is at {}, not at {}", shown(found), shown(expected))]
+    Moved { app: AppName, reference: String, expected: Option<CommitSha>, found: Option<CommitSha> },
     #[error("file `{path}` of commit {} is larger than {limit} bytes", commit.short())]
     FileTooLarge { path: String, commit: CommitSha, limit: usize },
     #[error("{act} `{}`: {source}", path.display())]

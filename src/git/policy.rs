@@ -14,35 +14,31 @@ pub struct RefChange {
     pub new: CommitSha,
 }
 
+/// A ref that is kept and not deployed. A tag's name has the syntax of a branch name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    Branch(BranchName),
+    Tag(BranchName),
+}
+
+impl Kept {
+    pub fn reference(&self) -> String {
+        match self {
+            Self::Branch(branch) => format!("refs/heads/{branch}"),
+            Self::Tag(tag) => format!("refs/tags/{tag}"),
+        }
+    }
+}
+
 /// What is to be done about one command of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The app's deploy branch: deploy the commit, and move the branch when it is live.
-    Deploy {
-        branch: BranchName,
-        old: Option<CommitSha>,
-        commit: CommitSha,
-    },
-    /// Another branch: keep it, deploy nothing, say so.
-    Store {
-        branch: BranchName,
-        commit: CommitSha,
-    },
-    /// A tag: keep it.
-    StoreTag {
-        tag: BranchName,
-        object: CommitSha,
-    },
-    DeleteBranch {
-        branch: BranchName,
-    },
-    DeleteTag {
-        tag: BranchName,
-    },
+    Deploy { branch: BranchName, old: Option<CommitSha>, commit: CommitSha },
+    /// Another branch or a tag: it goes from where its pusher saw it (`old`; None: nowhere) to `new` (None: it is removed), and deploys nothing.
+    Keep { what: Kept, old: Option<CommitSha>, new: Option<CommitSha> },
     /// `why` is one line for `! [remote rejected]`: what is wrong and what to do.
-    Refuse {
-        why: String,
-    },
+    Refuse { why: String },
 }
 
 /// More than anybody pushes to deploy; a mirror of a whole project is not for here.
@@ -50,7 +46,7 @@ pub const MAX_REFS: usize = 50;
 /// Of a strange ref name, this much is shown.
 const SHOWN: usize = 60;
 
-/// One decision per command, in order. With `--atomic` one refusal refuses all; the caller must then also store nothing if the deploy fails.
+/// One decision per command, in order. With `--atomic` one refusal refuses all; the caller must then also keep nothing if the deploy fails.
 pub fn judge(app: &AppName, changes: &[RefChange], atomic: bool, deploy_branch: &BranchName) -> Vec<Decision> {
     let count = changes.len();
     if count > MAX_REFS {
@@ -93,9 +89,20 @@ pub fn forced_line(branch: &BranchName, old: &CommitSha, new: &CommitSha) -> Str
     )
 }
 
+/// What the pusher reads about a ref that is no longer where its git saw it: what somebody else pushed meanwhile is not written over.
+pub fn moved_line(what: &Kept) -> String {
+    let name = match what {
+        Kept::Branch(branch) => branch.to_string(),
+        Kept::Tag(tag) => format!("tag {tag}"),
+    };
+    format!("{name} was pushed or removed by somebody else meanwhile; git fetch <remote>, look, then push again")
+}
+
 fn judge_one(app: &AppName, change: &RefChange, deploy_branch: &BranchName) -> Decision {
-    let delete = change.new.is_zero();
-    if delete && change.old.is_zero() {
+    let there = |commit: &CommitSha| Some(commit.clone()).filter(|commit| !commit.is_zero());
+    let (old, new) = (there(&change.old), there(&change.new));
+    let delete = new.is_none();
+    if delete && old.is_none() {
         return Decision::Refuse { why: "nothing to do: it neither exists nor is made".to_owned() };
     }
     if let Some(name) = change.reference.strip_prefix("refs/heads/") {
@@ -106,33 +113,25 @@ fn judge_one(app: &AppName, change: &RefChange, deploy_branch: &BranchName) -> D
                     format!("`{branch}` is what {app} deploys and can't be deleted; to remove the app: paas apps destroy {app}");
                 Decision::Refuse { why }
             }
-            Ok(branch) if delete => Decision::DeleteBranch { branch },
-            Ok(branch) if branch == *deploy_branch => {
-                let old = Some(change.old.clone()).filter(|old| !old.is_zero());
-                Decision::Deploy { branch, old, commit: change.new.clone() }
-            }
-            Ok(branch) => Decision::Store { branch, commit: change.new.clone() },
+            Ok(branch) if branch == *deploy_branch => Decision::Deploy { branch, old, commit: change.new.clone() },
+            Ok(branch) => Decision::Keep { what: Kept::Branch(branch), old, new },
         };
     }
     if let Some(name) = change.reference.strip_prefix("refs/tags/") {
         return match BranchName::parse(name) {
             Err(bad) => Decision::Refuse { why: format!("tag: {bad}") },
-            Ok(tag) if delete => Decision::DeleteTag { tag },
-            Ok(tag) => Decision::StoreTag { tag, object: change.new.clone() },
+            Ok(tag) => Decision::Keep { what: Kept::Tag(tag), old, new },
         };
     }
     let shown: String = change.reference.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     Decision::Refuse { why: format!("`{shown}` is no branch; push one: git push <remote> HEAD:{deploy_branch}") }
 }
 
-fn refuse_together(decision: Decision) -> Decision {
+/// What becomes of a ref whose `--atomic` push has another one that is not taken.
+pub fn refuse_together(decision: Decision) -> Decision {
     match decision {
         Decision::Refuse { why } => Decision::Refuse { why },
-        Decision::Deploy { .. }
-        | Decision::Store { .. }
-        | Decision::StoreTag { .. }
-        | Decision::DeleteBranch { .. }
-        | Decision::DeleteTag { .. } => {
+        Decision::Deploy { .. } | Decision::Keep { .. } => {
             Decision::Refuse { why: "another ref of this push was refused, and it was asked to be --atomic".to_owned() }
         }
     }

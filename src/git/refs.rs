@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::policy::Kept;
 use super::run::Git;
 use super::{GitError, Repos};
 use crate::names::{AppName, BranchName, CommitSha, DeployId};
@@ -38,21 +39,7 @@ impl Repos {
         old: Option<&CommitSha>,
         new: &CommitSha,
     ) -> Result<(), GitError> {
-        let repo = self.path(app);
-        let zero = "0".repeat(new.as_str().len());
-        let expected = old.map_or(zero.as_str(), CommitSha::as_str);
-        let moved = Git::new(&repo, &["update-ref", &branch_ref(branch), new.as_str(), expected]).output().await;
-        if let Err(error) = moved {
-            let found = self.branch(app, branch).await?;
-            if found.as_ref() != Some(new) {
-                return Err(if found.as_ref() == old {
-                    error
-                } else {
-                    GitError::Moved { app: app.clone(), branch: branch.clone(), expected: old.cloned(), found }
-                });
-            }
-        }
-        self.sync_refs(app, "heads").await
+        self.move_ref(app, &branch_ref(branch), old, Some(new)).await
     }
 
     /// Removes the locks that a git of ours left when it was killed in the middle of moving a ref: else no ref of that name moves ever again. To be
@@ -82,36 +69,47 @@ impl Repos {
         Ok(())
     }
 
-    /// Puts a branch at a commit that is not deployed, from wherever it was. Durable when it returns. Errors: not a commit.
-    pub async fn store_branch(&self, app: &AppName, branch: &BranchName, commit: &CommitSha) -> Result<(), GitError> {
-        self.require_commit(app, commit).await?;
-        self.store_ref(app, &branch_ref(branch), commit).await
+    /// Moves what is not deployed from `old` (None: it must not exist) to `new` (None: it goes), or changes nothing and says [`GitError::Moved`]:
+    /// what somebody else pushed meanwhile stays. Durable when it returns, and fine when it is done again. Errors: a branch at what is no commit.
+    pub async fn keep(
+        &self,
+        app: &AppName,
+        what: &Kept,
+        old: Option<&CommitSha>,
+        new: Option<&CommitSha>,
+    ) -> Result<(), GitError> {
+        if let Some(new) = new {
+            if let Kept::Branch(_) = what {
+                self.require_commit(app, new).await?;
+            }
+            self.sync_objects(app).await?;
+        }
+        self.move_ref(app, &what.reference(), old, new).await
     }
 
-    /// Puts a tag at an object (a commit or an annotated tag). `tag` has the syntax of a branch name. Durable when it returns.
-    pub async fn store_tag(&self, app: &AppName, tag: &BranchName, object: &CommitSha) -> Result<(), GitError> {
-        self.store_ref(app, &format!("refs/tags/{tag}"), object).await
-    }
-
-    /// Removes a branch or a tag; one that is not there is fine.
-    pub async fn delete_branch(&self, app: &AppName, branch: &BranchName) -> Result<(), GitError> {
-        let repo = self.path(app);
-        Git::new(&repo, &["update-ref", "-d", &branch_ref(branch)]).output().await?;
-        self.sync_refs(app, "heads").await
-    }
-
-    /// See [`Repos::delete_branch`].
-    pub async fn delete_tag(&self, app: &AppName, tag: &BranchName) -> Result<(), GitError> {
-        let repo = self.path(app);
-        Git::new(&repo, &["update-ref", "-d", &format!("refs/tags/{tag}")]).output().await?;
-        self.sync_refs(app, "tags").await
+    /// Says [`GitError::Moved`] if [`Repos::keep`] would. Cancel-safe: yes, reads only.
+    pub async fn can_keep(
+        &self,
+        app: &AppName,
+        what: &Kept,
+        old: Option<&CommitSha>,
+        new: Option<&CommitSha>,
+    ) -> Result<(), GitError> {
+        let (reference, found) = (what.reference(), self.at(app, &what.reference()).await?);
+        if found.as_ref() == old || found.as_ref() == new {
+            return Ok(());
+        }
+        Err(GitError::Moved { app: app.clone(), reference, expected: old.cloned(), found })
     }
 
     /// Where a branch is; None if there is none. Cancel-safe: yes, reads only.
     pub async fn branch(&self, app: &AppName, branch: &BranchName) -> Result<Option<CommitSha>, GitError> {
+        self.at(app, &branch_ref(branch)).await
+    }
+
+    pub(super) async fn at(&self, app: &AppName, reference: &str) -> Result<Option<CommitSha>, GitError> {
         let repo = self.path(app);
-        let answer =
-            Git::new(&repo, &["rev-parse", "--verify", "--quiet", "--end-of-options", &branch_ref(branch)]).answer().await?;
+        let answer = Git::new(&repo, &["rev-parse", "--verify", "--quiet", "--end-of-options", reference]).answer().await?;
         if answer.code != 0 {
             return Ok(None);
         }
@@ -162,10 +160,32 @@ impl Repos {
         Err(GitError::NotACommit { app: app.clone(), commit: commit.clone() })
     }
 
-    async fn store_ref(&self, app: &AppName, name: &str, object: &CommitSha) -> Result<(), GitError> {
+    /// One that is at `new` already is fine, so that a step can be done again after a crash.
+    async fn move_ref(
+        &self,
+        app: &AppName,
+        reference: &str,
+        old: Option<&CommitSha>,
+        new: Option<&CommitSha>,
+    ) -> Result<(), GitError> {
         let repo = self.path(app);
-        Git::new(&repo, &["update-ref", name, object.as_str()]).output().await?;
-        self.sync_refs(app, if name.starts_with("refs/tags/") { "tags" } else { "heads" }).await
+        let zero = "0".repeat(old.or(new).map_or(0, |commit| commit.as_str().len()));
+        let expected = old.map_or(zero.as_str(), CommitSha::as_str);
+        let moved = match new {
+            Some(new) => Git::new(&repo, &["update-ref", reference, new.as_str(), expected]).output().await,
+            None => Git::new(&repo, &["update-ref", "-d", reference, expected]).output().await,
+        };
+        if let Err(error) = moved {
+            let found = self.at(app, reference).await?;
+            if found.as_ref() != new {
+                return Err(if found.as_ref() == old {
+                    error
+                } else {
+                    GitError::Moved { app: app.clone(), reference: reference.to_owned(), expected: old.cloned(), found }
+                });
+            }
+        }
+        self.sync_refs(app, if reference.starts_with("refs/tags/") { "tags" } else { "heads" }).await
     }
 
     /// git syncs the packs it receives, not the folders that name them; without this a power cut can forget a whole push.

@@ -41,7 +41,7 @@ pub fn run() -> ExitCode {
         asked.commands.into_iter().map(|command| Outcome { reference: command.reference, why: Some(why.clone()) }).collect()
     } else {
         let (commands, options, atomic) = (asked.commands, asked.options, asked.atomic);
-        let request = PushRequest { app, commands, options, atomic, resume: None, push: name_of_push() };
+        let request = PushRequest { app, commands, options, atomic, resume: None, reported: Vec::new(), push: name_of_push() };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime of one thread can be made");
         match runtime.block_on(View::new(&door(&config, key), request, Patience::default()).watch()) {

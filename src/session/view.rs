@@ -166,6 +166,7 @@ impl<'a> View<'a> {
             }
             PushEvent::Report { reference, ok, why } => {
                 let why = if ok { None } else { Some(why.unwrap_or_default()) };
+                self.request.reported.push(reference.clone());
                 self.reports.insert(reference, why);
             }
             PushEvent::KeepAlive => {}

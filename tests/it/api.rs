@@ -227,8 +227,15 @@ async fn keys(client: &Client, app: &AppName) {
 
     let asked = SessionRequest { app: app.clone(), service: GitService::ReceivePack };
     assert!(client.git_session(&asked).await.expect("a session").repo.ends_with(format!("{app}/repo.git")));
-    let push =
-        PushRequest { app: app.clone(), commands: Vec::new(), options: Vec::new(), atomic: false, resume: None, push: None };
+    let push = PushRequest {
+        app: app.clone(),
+        commands: Vec::new(),
+        options: Vec::new(),
+        atomic: false,
+        resume: None,
+        reported: Vec::new(),
+        push: None,
+    };
     // No command, no report: an empty stream, or a refusal with a reason. What counts is that the answer is understood.
     match client.git_push(&push).await {
         Ok(mut events) => assert!(events.next().await.expect("the stream can be understood").is_none()),

@@ -5,26 +5,30 @@ use std::time::Duration;
 use crate::support::{Repo, World, eventually};
 
 #[test]
-fn a_daemon_killed_during_the_release_command_finishes_the_deploy_and_runs_it_once() {
+fn a_daemon_that_is_killed_or_stopped_during_the_release_command_finishes_the_deploy_runs_it_once_and_tells_the_pusher() {
     let w = World::start();
-    let (app, repo) = w.live("midway", "one");
-    repo.write("paas.toml", "[release]\ncommand = [\"/testapp\", \"release\"]\n")
-        .write("mode", "release_ms=3000\n")
-        .release("two");
+    for (app, signal) in [("midway-1", "-KILL"), ("midway-2", "-TERM")] {
+        let (app, repo) = w.live(app, "one");
+        repo.write("paas.toml", "[release]\ncommand = [\"/testapp\", \"release\"]\n")
+            .write("mode", "release_ms=3000\n")
+            .release("two");
 
-    std::thread::scope(|scope| {
-        let push = scope.spawn(|| w.push(&repo, &app));
-        eventually("the release command begins", Duration::from_secs(60), || {
-            w.log_texts(&app, 200, &[]).iter().any(|l| l.contains("release command of two begins")).then_some(())
+        let pushed = std::thread::scope(|scope| {
+            let push = scope.spawn(|| w.push(&repo, &app));
+            eventually("the release command begins", Duration::from_secs(60), || {
+                w.log_texts(&app, 200, &[]).iter().any(|l| l.contains("release command of two begins")).then_some(())
+            });
+            w.end("daemon", signal);
+            push.join().expect("no panic")
         });
-        w.kill("daemon");
-        drop(push.join().expect("no panic"));
-    });
 
-    eventually("the deploy ends", Duration::from_secs(30), || (w.get(&app, "/").text() == format!("{app} two\n")).then_some(()));
-    let begun = w.log_texts(&app, 1000, &[]).iter().filter(|l| l.contains("release command of two begins")).count();
-    assert_eq!(begun, 1, "the release command ran again");
-    consistent(&w, &app);
+        // Whoever pushed saw it through: never "rejected" of what went live.
+        pushed.ok().says(&["Live: v2", "main -> main"]);
+        assert_eq!(w.get(&app, "/").text(), format!("{app} two\n"));
+        let begun = w.log_texts(&app, 1000, &[]).iter().filter(|l| l.contains("release command of two begins")).count();
+        assert_eq!(begun, 1, "the release command ran again");
+        consistent(&w, &app);
+    }
 }
 
 #[test]

@@ -4,7 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use paas::api::client::{Client, Transport};
+use paas::api::types::git::{PushEvent, PushRequest, RefCommand};
+use paas::names::{AppName, CommitSha};
+
 use crate::support::{Repo, World, eventually};
+
+const PUSH_LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_push_puts_exactly_that_commit_live_and_everything_names_it() {
@@ -118,6 +124,99 @@ fn the_manifest_may_name_another_deploy_branch() {
     w.push_as("laptop", &repo, &app, &["main:trunk"]).ok();
 
     w.serves(&app, "one");
+}
+
+#[test]
+fn what_deploys_by_another_branch_is_known_also_where_no_manifest_is_pushed() {
+    let w = World::shared("git_push");
+    let (app, repo) = (w.app("production"), Repo::testapp("one"));
+    repo.write("paas.toml", "[deploy]\nbranch = \"production\"\n").commit("branch");
+    let first = repo.head();
+    w.push_as("laptop", &repo, &app, &["main:production", "main:main"]).ok().says(&["main is stored, not deployed"]);
+    repo.release("two");
+    w.push_as("laptop", &repo, &app, &["main:production"]).ok();
+    let url = format!("paas@127.0.0.1:{app}");
+    let branch = |name: &str| {
+        let listed = repo.git_with(&["ls-remote", &url, name], &[("GIT_SSH_COMMAND", &w.ssh_command("laptop"))], PUSH_LIMIT);
+        listed.ok().out.split_whitespace().next().map(str::to_owned)
+    };
+
+    w.paas(&["deploy", "-a", &app, "--commit", &first]).ok();
+
+    w.serves(&app, "one");
+    let moved = eventually("the branch moves", Duration::from_secs(10), || branch("production").filter(|at| *at == first));
+    assert_eq!((moved, branch("main")), (first.clone(), Some(first)), "the branch that deploys is the one that moved");
+    let kept = w.push_as("laptop", &repo, &app, &["-d", "production"]);
+    assert_ne!(kept.code, 0, "what deploys was removed: {kept}");
+    kept.says(&["can't be deleted"]);
+    w.push_as("laptop", &repo, &app, &["-d", "main"]).ok();
+    assert_eq!(branch("main"), None);
+}
+
+#[test]
+fn an_atomic_push_whose_deploy_fails_leaves_nothing_else_of_it() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("atomic", "one");
+    repo.git(&["tag", "v1"]).ok();
+    repo.write("mode", "exit=7\n").commit("broken");
+    repo.git(&["tag", "v2"]).ok();
+    let url = format!("paas@127.0.0.1:{app}");
+    let refs = || {
+        let listed = repo.git_with(&["ls-remote", &url], &[("GIT_SSH_COMMAND", &w.ssh_command("laptop"))], PUSH_LIMIT);
+        listed.ok().out.clone()
+    };
+
+    // By name `a` stands before what deploys, and the tags behind it.
+    let refused = w.push_as("laptop", &repo, &app, &["--atomic", "main", "main:refs/heads/a", "v1", "v2"]);
+
+    assert_ne!(refused.code, 0, "{refused}");
+    refused.says(&["failed at", "another ref of this push was refused"]);
+    assert!(!refs().contains("refs/heads/a") && !refs().contains("refs/tags"), "{}", refs());
+    repo.write("mode", "").release("two");
+    w.push_as("laptop", &repo, &app, &["--atomic", "main", "main:refs/heads/a", "v1", "v2"]).ok();
+    assert!(["refs/heads/a", "refs/tags/v1", "refs/tags/v2"].iter().all(|kept| refs().contains(kept)), "{}", refs());
+    w.serves(&app, "two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_is_not_written_over_by_somebody_who_has_not_seen_it_or_by_the_same_push_again() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("stored", "one");
+    let first = repo.head();
+    let second = repo.release("two");
+    w.push_as("laptop", &repo, &app, &["main:refs/heads/dev"]).ok();
+    let client = Client::new(Transport::socket(w.run_dir().join("api.sock")));
+    let sha = |text: &str| CommitSha::parse(text).expect("an id");
+    // A push that saw no `dev`: of somebody slower, or of one whose hook lost the daemon after it was stored.
+    let ask = |reported: &[&str]| PushRequest {
+        app: AppName::parse(&app).expect("a name"),
+        commands: vec![RefCommand { reference: "refs/heads/dev".to_owned(), old: sha(&"0".repeat(40)), new: sha(&first) }],
+        options: Vec::new(),
+        atomic: false,
+        resume: None,
+        reported: reported.iter().map(|r| (*r).to_owned()).collect(),
+        push: None,
+    };
+    let outcome = async |ask: PushRequest| {
+        let mut events = client.git_push(&ask).await.expect("taken");
+        let mut reports = Vec::new();
+        while let Some(event) = events.next().await.expect("events") {
+            if let PushEvent::Report { ok, why, .. } = event {
+                reports.push((ok, why.unwrap_or_default()));
+            }
+        }
+        reports
+    };
+
+    let slower = outcome(ask(&[])).await;
+    assert!(matches!(&slower[..], [(false, why)] if why.contains("somebody else")), "{slower:?}");
+    assert_eq!(outcome(ask(&["refs/heads/dev"])).await, [], "what was told is not done again");
+    w.push_as("laptop", &repo, &app, &["-d", "dev"]).ok();
+    assert_eq!(outcome(ask(&["refs/heads/dev"])).await, []);
+    let url = format!("paas@127.0.0.1:{app}");
+    let listed = repo.git_with(&["ls-remote", &url], &[("GIT_SSH_COMMAND", &w.ssh_command("laptop"))], PUSH_LIMIT);
+    assert!(!listed.ok().out.contains("dev"), "what was removed is back");
+    assert_eq!(outcome(ask(&[])).await, [(true, String::new())], "it may be made anew, from {second}");
 }
 
 #[test]

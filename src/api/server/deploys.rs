@@ -17,12 +17,16 @@ use crate::api::types::deploys::{self as api, BodySource, DeployQuery, NewDeploy
 use crate::base::crash::{self, Point};
 use crate::deploys::source;
 use crate::git::GitError;
+use crate::manifest;
 use crate::model::access::Right;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin};
 use crate::model::disk::Area;
 use crate::names::{AppName, BranchName, CommitSha, DeployId};
 use crate::store;
+
+/// A paas.toml larger than this is not one.
+const LARGEST_MANIFEST: usize = 256 << 10;
 
 pub async fn list(State(server): State<Server>, who: Who, path: Path<String>) -> Result<Json<Vec<api::Deploy>>, Fail> {
     let app = server.app(&who, Right::Deploy, path).await?;
@@ -180,12 +184,12 @@ impl Server {
 
     /// Deploys a commit that was pushed before.
     async fn deploy_commit(&self, app: &App, commit: CommitSha, who: &Who) -> Result<Deploy, Fail> {
-        let branch = source::default_branch();
-        let old = self.branch(&app.name, &branch).await?;
         if self.world.repos.require_commit(&app.name, &commit).await.is_err() {
             let fail = Fail::new(ErrorCode::NotFound, format!("app `{}` has no commit {commit}", app.name));
             return Err(fail.hint("push it first: git push deploy main"));
         }
+        let branch = self.branch_of(&app.name, &commit).await;
+        let old = self.branch(&app.name, &branch).await?;
         match self.admit_commit(app, Origin::Push { branch, old }, commit, who, None).await? {
             (deploy, None) => Ok(deploy),
             (deploy, Some(e)) => {
@@ -193,6 +197,15 @@ impl Server {
                 Err(fail.hint(format!("`paas deploys info {}` tells what became of its deploy", deploy.id)))
             }
         }
+    }
+
+    /// The branch from which a commit is deployed: what its own paas.toml names, else `main`.
+    pub async fn branch_of(&self, app: &AppName, commit: &CommitSha) -> BranchName {
+        let read = self.world.repos.read_file(app, commit, "paas.toml", LARGEST_MANIFEST).await;
+        let text = read.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
+        // A manifest with a mistake deploys from the default branch, and fails there with the mistake named.
+        let manifest = text.and_then(|paas_toml| manifest::deploy_branch(&paas_toml).ok().flatten());
+        manifest.unwrap_or_else(source::default_branch)
     }
 
     async fn branch(&self, app: &AppName, branch: &BranchName) -> Result<Option<CommitSha>, Fail> {

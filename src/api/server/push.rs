@@ -12,18 +12,15 @@ use super::events::ndjson;
 use super::fail::Fail;
 use crate::api::render;
 use crate::api::types::deploys::DeployEvent;
-use crate::api::types::git::{KEEP_ALIVE, PushEvent, PushRequest};
+use crate::api::types::git::{KEEP_ALIVE, PushEvent, PushRequest, RefCommand};
 use crate::base::crash::{self, Point};
+use crate::deploys::source;
 use crate::git::GitError;
-use crate::git::policy::{self, Decision, RefChange};
-use crate::manifest;
+use crate::git::policy::{self, Decision, Kept, RefChange};
 use crate::model::access::Right;
 use crate::model::app::App;
 use crate::model::deploy::{Deploy, Origin};
 use crate::names::{BranchName, CommitSha};
-
-/// A paas.toml larger than this is not one.
-const LARGEST_MANIFEST: usize = 256 << 10;
 
 pub async fn push(State(server): State<Server>, who: Who, Json(ask): Json<PushRequest>) -> Result<Response, Fail> {
     who.must(Right::Deploy, Some(&ask.app))?;
@@ -57,6 +54,21 @@ struct Push {
     to: mpsc::Sender<PushEvent>,
 }
 
+/// What became of one ref of a push.
+enum Outcome {
+    Taken,
+    /// Why, for `! [remote rejected]`.
+    Refused(String),
+    /// Not known yet: this daemon stops before the deploy ends. The next one tells it to the hook, which asks again.
+    Later,
+}
+
+impl From<Result<(), String>> for Outcome {
+    fn from(done: Result<(), String>) -> Self {
+        done.map_or_else(Self::Refused, |()| Self::Taken)
+    }
+}
+
 impl Push {
     async fn run(&mut self) {
         let branch = self.deploy_branch().await;
@@ -65,15 +77,47 @@ impl Push {
             .iter()
             .map(|c| RefChange { reference: c.reference.clone(), old: c.old.clone(), new: c.new.clone() })
             .collect();
-        let decisions = policy::judge(&self.app.name, &changes, self.ask.atomic, &branch);
-        for (command, decision) in commands.into_iter().zip(decisions) {
-            let done = self.carry_out(decision, &branch).await;
-            let (ok, why) = match done {
-                Ok(()) => (true, None),
-                Err(why) => (false, Some(why)),
-            };
-            self.tell(PushEvent::Report { reference: command.reference, ok, why }).await;
+        let mut decisions = policy::judge(&self.app.name, &changes, self.ask.atomic, &branch);
+        if self.ask.atomic && !self.all_can_be_kept(&decisions).await {
+            decisions = decisions.into_iter().map(policy::refuse_together).collect();
         }
+        let mut todo: Vec<(RefCommand, Decision)> = commands.into_iter().zip(decisions).collect();
+        if self.ask.atomic {
+            // All or none: the one that can fail after minutes goes first.
+            todo.sort_by_key(|(_, decision)| !matches!(decision, Decision::Deploy { .. }));
+        }
+        let mut failed = false;
+        for (RefCommand { reference, .. }, decision) in todo {
+            let decision = if self.ask.atomic && failed { policy::refuse_together(decision) } else { decision };
+            // Done again it could undo what somebody else pushed since.
+            if matches!(decision, Decision::Keep { .. }) && self.ask.reported.contains(&reference) {
+                continue;
+            }
+            let (ok, why) = match self.carry_out(decision, &branch).await {
+                Outcome::Taken => (true, None),
+                Outcome::Refused(why) => (false, Some(why)),
+                Outcome::Later => return,
+            };
+            failed |= !ok;
+            self.tell(PushEvent::Report { reference, ok, why }).await;
+        }
+    }
+
+    /// Whether each ref beside the deploy still is where its pusher saw it. Asked before an `--atomic` push does anything; not when its deploy
+    /// is on its way: that can't be taken back.
+    async fn all_can_be_kept(&self, decisions: &[Decision]) -> bool {
+        if self.ask.resume.is_some() {
+            return true;
+        }
+        for decision in decisions {
+            if let Decision::Keep { what, old, new } = decision
+                && let Err(e) = self.server.world.repos.can_keep(&self.app.name, what, old.as_ref(), new.as_ref()).await
+            {
+                self.line(said(what, &e)).await;
+                return false;
+            }
+        }
+        true
     }
 
     /// A pusher who has gone is not an error: the deploy is the daemon's.
@@ -85,48 +129,51 @@ impl Push {
         self.tell(PushEvent::Line { text: text.into() }).await;
     }
 
-    /// The branch that the pushed commits' own paas.toml names; `main` where none does.
+    /// The branch that the pushed commits' own paas.toml names. Where only refs are removed, that of what is live. `main` where none does.
     async fn deploy_branch(&self) -> BranchName {
+        let app = &self.app;
         let mut named = None;
         for command in self.ask.commands.iter().filter(|c| !c.new.is_zero()) {
             let Some(branch) = command.reference.strip_prefix("refs/heads/").and_then(|b| BranchName::parse(b).ok()) else {
                 continue;
             };
-            let wanted = self.branch_of(&command.new).await;
+            let wanted = self.server.branch_of(&app.name, &command.new).await;
             if wanted == branch {
                 return branch;
             }
             named.get_or_insert(wanted);
         }
-        named.unwrap_or_else(crate::deploys::source::default_branch)
-    }
-
-    async fn branch_of(&self, commit: &CommitSha) -> BranchName {
-        let read = self.server.world.repos.read_file(&self.app.name, commit, "paas.toml", LARGEST_MANIFEST).await;
-        let text = read.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
-        // A manifest with a mistake deploys from the default branch, and fails there with the mistake named.
-        let manifest = text.and_then(|paas_toml| manifest::deploy_branch(&paas_toml).ok().flatten());
-        manifest.unwrap_or_else(crate::deploys::source::default_branch)
-    }
-
-    async fn carry_out(&self, decision: Decision, deploy_branch: &BranchName) -> Result<(), String> {
-        let (repos, name) = (&self.server.world.repos, &self.app.name);
-        let said = |e: GitError| e.to_string();
-        match decision {
-            Decision::Refuse { why } => Err(why),
-            Decision::Store { branch, commit } => {
-                repos.store_branch(name, &branch, &commit).await.map_err(said)?;
-                self.line(policy::stored_line(name, &branch, deploy_branch)).await;
-                Ok(())
+        match (named, app.live) {
+            (Some(named), _) => named,
+            (None, Some(live)) => {
+                let live = self.server.world.store.release(app.id, live).await;
+                live.map_or_else(|_| source::default_branch(), |live| live.manifest.deploy.branch)
             }
-            Decision::StoreTag { tag, object } => repos.store_tag(name, &tag, &object).await.map_err(said),
-            Decision::DeleteBranch { branch } => repos.delete_branch(name, &branch).await.map_err(said),
-            Decision::DeleteTag { tag } => repos.delete_tag(name, &tag).await.map_err(said),
-            Decision::Deploy { branch, old, commit } => self.deploy(branch, old, commit).await,
+            (None, None) => source::default_branch(),
         }
     }
 
-    async fn deploy(&self, branch: BranchName, old: Option<CommitSha>, commit: CommitSha) -> Result<(), String> {
+    async fn carry_out(&self, decision: Decision, deploy_branch: &BranchName) -> Outcome {
+        let (repos, name) = (&self.server.world.repos, &self.app.name);
+        match decision {
+            Decision::Refuse { why } => Outcome::Refused(why),
+            Decision::Keep { what, old, new } => {
+                if let Err(e) = repos.keep(name, &what, old.as_ref(), new.as_ref()).await {
+                    return Outcome::Refused(said(&what, &e));
+                }
+                if let (Kept::Branch(branch), Some(_)) = (&what, &new) {
+                    self.line(policy::stored_line(name, branch, deploy_branch)).await;
+                }
+                Outcome::Taken
+            }
+            Decision::Deploy { branch, old, commit } => match self.deploy(branch, old, commit).await {
+                Ok(deploy) => self.follow(&deploy).await,
+                Err(why) => Outcome::Refused(why),
+            },
+        }
+    }
+
+    async fn deploy(&self, branch: BranchName, old: Option<CommitSha>, commit: CommitSha) -> Result<Deploy, String> {
         let deploy = match &self.ask.resume {
             Some(resume) => self.server.world.store.deploy(resume.deploy).await.map_err(|e| e.to_string())?,
             None => self.admit(branch, old, &commit).await?,
@@ -134,7 +181,7 @@ impl Push {
         if deploy.app != self.app.name {
             return Err(format!("{} is not a deploy of {}", deploy.id, self.app.name));
         }
-        self.follow(&deploy).await
+        Ok(deploy)
     }
 
     async fn admit(&self, branch: BranchName, old: Option<CommitSha>, commit: &CommitSha) -> Result<Deploy, String> {
@@ -167,7 +214,7 @@ impl Push {
         Ok(deploy)
     }
 
-    async fn follow(&self, deploy: &Deploy) -> Result<(), String> {
+    async fn follow(&self, deploy: &Deploy) -> Outcome {
         let mut skip = self.ask.resume.as_ref().map_or(0, |r| r.lines_seen);
         let mut events = Box::pin(self.server.event_stream(deploy, true));
         while let Some(event) = events.next().await {
@@ -179,19 +226,27 @@ impl Push {
                 }
             }
             match event {
-                DeployEvent::Live { .. } => return Ok(()),
+                DeployEvent::Live { .. } => return Outcome::Taken,
                 DeployEvent::Failed { deploy, stage, still_serves, .. } => {
                     let serves = still_serves.map_or_else(|| "nothing serves yet".to_owned(), |v| format!("{v} still serves"));
-                    return Err(format!("deploy {deploy} failed at {stage}: {serves}"));
+                    return Outcome::Refused(format!("deploy {deploy} failed at {stage}: {serves}"));
                 }
-                DeployEvent::Cancelled { deploy, .. } => return Err(format!("deploy {deploy} was cancelled")),
+                DeployEvent::Cancelled { deploy, .. } => return Outcome::Refused(format!("deploy {deploy} was cancelled")),
                 DeployEvent::Superseded { deploy, by } => {
-                    return Err(format!("deploy {deploy} was superseded by {by}, a newer push"));
+                    return Outcome::Refused(format!("deploy {deploy} was superseded by {by}, a newer push"));
                 }
-                DeployEvent::Nothing { why } => return Err(why),
+                DeployEvent::Nothing { why } => return Outcome::Refused(why),
                 DeployEvent::Queued { .. } | DeployEvent::Line { .. } | DeployEvent::State { .. } => {}
             }
         }
-        Err(format!("the daemon stopped; `paas deploys follow {}` goes on", deploy.id))
+        Outcome::Later
+    }
+}
+
+/// Why a ref was not kept, for its pusher.
+fn said(what: &Kept, error: &GitError) -> String {
+    match error {
+        GitError::Moved { .. } => policy::moved_line(what),
+        other => other.to_string(),
     }
 }

@@ -53,6 +53,9 @@ pub struct PushRequest {
     /// Set when the hook lost the daemon in the middle and comes back: nothing new is asked, only the rest of the events.
     #[serde(default)]
     pub resume: Option<PushResume>,
+    /// The refs of which the hook has the outcome already: what was done for them is not done again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reported: Vec<String>,
     /// A random name of this push: who asks again with it, not knowing what became of the first time, gets the same deploy.
     #[serde(default)]
     pub push: Option<String>,

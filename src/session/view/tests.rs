@@ -19,7 +19,15 @@ fn request() -> PushRequest {
     let sha = |c: &str| CommitSha::parse(&c.repeat(40)).expect("valid");
     let main = RefCommand { reference: "refs/heads/main".to_owned(), old: sha("0"), new: sha("a") };
     let app = AppName::parse("shop").expect("valid");
-    PushRequest { app, commands: vec![main], options: Vec::new(), atomic: false, resume: None, push: Some("p1".to_owned()) }
+    PushRequest {
+        app,
+        commands: vec![main],
+        options: Vec::new(),
+        atomic: false,
+        resume: None,
+        reported: Vec::new(),
+        push: Some("p1".to_owned()),
+    }
 }
 
 /// Reads the whole request; gives its body.
@@ -35,6 +43,10 @@ async fn asked(stream: &mut UnixStream) -> String {
 
 /// Watches a push at a daemon that says `answers` to one connection after the other, and holds all of them open.
 async fn watch(answers: &'static [&'static [&'static str]]) -> (Vec<Outcome>, Vec<PushRequest>) {
+    watch_push(request(), answers).await
+}
+
+async fn watch_push(push: PushRequest, answers: &'static [&'static [&'static str]]) -> (Vec<Outcome>, Vec<PushRequest>) {
     let dir = tempfile::tempdir().expect("temp dir");
     let socket = dir.path().join("api.sock");
     let listener = UnixListener::bind(&socket).expect("bind");
@@ -52,7 +64,7 @@ async fn watch(answers: &'static [&'static [&'static str]]) -> (Vec<Outcome>, Ve
         (held, requests, listener)
     });
     let door = Client::new(Transport::socket(&socket));
-    let watching = tokio::time::timeout(Duration::from_secs(10), View::new(&door, request(), PATIENCE).watch());
+    let watching = tokio::time::timeout(Duration::from_secs(10), View::new(&door, push, PATIENCE).watch());
     let outcomes = watching.await.expect("it ends by itself").expect("nobody went away");
     let (_held, requests, _listener) = daemon.await.expect("every answer was asked for");
     (outcomes, requests)
@@ -85,4 +97,19 @@ async fn one_that_was_lost_before_it_named_the_deploy_is_asked_under_the_same_na
     let (outcomes, requests) = watch(&[&[HEAD], &[HEAD, DEPLOY, DONE]]).await;
     assert_eq!(outcomes[0].why, None);
     assert!(requests.iter().all(|r| r.push.as_deref() == Some("p1") && r.resume.is_none()), "{requests:?}");
+}
+
+#[tokio::test]
+async fn what_is_known_already_is_not_asked_for_again() {
+    let both = || {
+        let mut both = request();
+        let dev = RefCommand { reference: "refs/heads/dev".to_owned(), ..both.commands[0].clone() };
+        both.commands.push(dev);
+        both
+    };
+    const DEV: &str = "{\"event\":\"report\",\"ref\":\"refs/heads/dev\",\"ok\":true}\n";
+    let (outcomes, requests) = watch_push(both(), &[&[HEAD, DEV, DEPLOY], &[HEAD, DONE]]).await;
+    assert!(outcomes.iter().all(|outcome| outcome.why.is_none()), "{outcomes:?}");
+    assert_eq!(requests[1].reported, ["refs/heads/dev"]);
+    assert_eq!(requests[1].commands, both().commands, "what the push is does not change");
 }

@@ -17,7 +17,7 @@ use paas::api::error::{ApiError, ErrorCode};
 use paas::api::types::git::{PushEvent, PushRequest, Session, SessionRequest};
 use paas::config::HostConfig;
 use paas::git::Repos;
-use paas::git::policy::{self, Decision, RefChange};
+use paas::git::policy::{self, Decision, Kept, RefChange};
 use paas::names::{AppName, BranchName, CommitSha, DeployId};
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
@@ -208,14 +208,13 @@ async fn carry_out(
     let text = |error: paas::git::GitError| error.to_string();
     match decision {
         Decision::Refuse { why } => Err(why),
-        Decision::Store { branch, commit } => {
-            inner.repos.store_branch(app, &branch, &commit).await.map_err(text)?;
-            say(policy::stored_line(app, &branch, main)).await;
+        Decision::Keep { what, old, new } => {
+            inner.repos.keep(app, &what, old.as_ref(), new.as_ref()).await.map_err(text)?;
+            if let (Kept::Branch(branch), Some(_)) = (&what, &new) {
+                say(policy::stored_line(app, branch, main)).await;
+            }
             Ok(())
         }
-        Decision::StoreTag { tag, object } => inner.repos.store_tag(app, &tag, &object).await.map_err(text),
-        Decision::DeleteBranch { branch } => inner.repos.delete_branch(app, &branch).await.map_err(text),
-        Decision::DeleteTag { tag } => inner.repos.delete_tag(app, &tag).await.map_err(text),
         Decision::Deploy { branch, old, commit } => deploy(inner, app, &branch, old, &commit, to).await,
     }
 }

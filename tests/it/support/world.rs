@@ -297,9 +297,15 @@ impl World {
     /// SIGKILL to a role; waits until its supervisor has started another. Gives how long that took.
     #[track_caller]
     pub fn kill(&self, role: &str) -> Duration {
+        self.end(role, "-KILL")
+    }
+
+    /// The same by another signal; `-TERM` is a stop of the service.
+    #[track_caller]
+    pub fn end(&self, role: &str, signal: &str) -> Duration {
         let old = eventually(role, Duration::from_secs(10), || self.pid_of(role));
         let started = std::time::Instant::now();
-        run(Command::new("kill").args(["-KILL", &old.to_string()]), b"", Duration::from_secs(5)).ok();
+        run(Command::new("kill").args([signal, &old.to_string()]), b"", Duration::from_secs(5)).ok();
         eventually(&format!("a new {role}"), Duration::from_secs(15), || self.pid_of(role).filter(|new| *new != old));
         eventually("paas status", Duration::from_secs(15), || (self.paas(&["status", "--json"]).code == 0).then_some(()));
         started.elapsed()
