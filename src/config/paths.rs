@@ -39,6 +39,11 @@ impl HostConfig {
         self.app_dir(app).join("repo.git")
     }
 
+    /// What the daemon may not remove of the repositories of apps that are gone. No app has such a name.
+    pub fn removed_repos_dir(&self) -> PathBuf {
+        self.apps_dir().join(".removed")
+    }
+
     pub fn logs_dir(&self) -> PathBuf {
         self.state_dir.join("logs")
     }

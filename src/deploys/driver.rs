@@ -116,6 +116,10 @@ impl World {
                 Err(StepError::Cancelled) => {
                     self.end(&deploy, State::Cancelled, "it was cancelled", Vec::new(), "push again when you want it").await
                 }
+                Err(StepError::Moot(why)) => {
+                    self.say(&deploy, Tone::Warning, why.clone());
+                    self.end(&deploy, State::Cancelled, &why, Vec::new(), "git push deploy main").await
+                }
                 Err(StepError::Failed { why, last_lines, next }) => {
                     self.end(&deploy, State::Failed, &why, last_lines, &next).await
                 }

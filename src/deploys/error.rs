@@ -16,6 +16,8 @@ pub enum StepError {
         next: String,
     },
     Cancelled,
+    /// There is nothing left for it to do, and nothing is wrong with it: it ends as Cancelled, with this reason.
+    Moot(String),
     /// Docker does not answer: nothing is wrong with the deploy.
     EngineAway(String),
     /// Somebody else moved the row: look again.
@@ -32,7 +34,7 @@ impl StepError {
         match self {
             Self::Failed { why, next, .. } => (why.clone(), next.clone()),
             Self::Cancelled => ("it was cancelled".to_owned(), String::new()),
-            Self::EngineAway(why) | Self::Raced(why) => (why.clone(), String::new()),
+            Self::Moot(why) | Self::EngineAway(why) | Self::Raced(why) => (why.clone(), String::new()),
         }
     }
 }

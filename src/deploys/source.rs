@@ -44,9 +44,12 @@ impl World {
         }
     }
 
+    /// None is live where settings were changed while the app's first deploy was under way, and that one failed. Its failure is what there is to
+    /// tell and to mend, so the change is none.
     async fn live_release(&self, deploy: &Deploy) -> Result<Release, StepError> {
         let app = self.store.app_by_id(deploy.app_id).await?;
-        let number = app.live.ok_or_else(|| StepError::new("the app has no live release yet", "git push deploy main"))?;
+        let moot = "the deploy before this one did not go live: the change is stored, and the next deploy will use it";
+        let number = app.live.ok_or_else(|| StepError::Moot(moot.to_owned()))?;
         Ok(self.store.release(app.id, number).await?)
     }
 

@@ -18,6 +18,8 @@ use crate::wire::init;
 
 /// Lines that the log dropped are spoken of for so long.
 const DROPPED_LATELY: Duration = Duration::from_secs(120);
+/// Of the newest deploys one is told of.
+const DEPLOYS_LOOKED_AT: u32 = 20;
 /// An app that logs too much writes a marker every second; its newest lines hold one.
 const LINES_LOOKED_AT: usize = 2000;
 
@@ -27,7 +29,9 @@ impl World {
         let releases = self.store.releases(app.id, 200).await?;
         let live = app.live.and_then(|n| releases.iter().find(|r| r.number == n));
         let before = live.and_then(|l| releases.iter().find(|r| r.number < l.number && r.status == Status::Retired));
-        let deploy = self.store.deploys(app.id, 1).await?.into_iter().next();
+        // Before anything is live, a change of settings may end as cancelled after a deploy that failed: the failure is the story.
+        let tells = |d: &Deploy| app.live.is_some() || d.state != State::Cancelled;
+        let deploy = self.store.deploys(app.id, DEPLOYS_LOOKED_AT).await?.into_iter().find(tells);
         let ends = self.store.ends(app.id, KEPT).await?;
         let mut instances = Vec::new();
         for row in self.store.instances_of(app.id).await?.iter().filter(|i| i.wanted == Wanted::Live) {

@@ -8,6 +8,7 @@
 mod archive;
 mod error;
 mod hooks;
+pub mod incoming;
 pub mod keys;
 pub mod policy;
 mod read;

@@ -16,6 +16,7 @@ use super::GitError;
 use super::run::Git;
 use crate::base::accounts::{self, Account};
 use crate::base::atomic_file;
+use crate::base::clock::UnixMillis;
 use crate::config::HostConfig;
 use crate::names::AppName;
 
@@ -89,31 +90,70 @@ impl Repos {
         Ok(())
     }
 
-    /// Removes the app's repository; one that is not there is fine. Cancel-safe: yes, call it again.
+    /// Removes the app's repository; one that is not there is fine. What a killed push left in it belongs to the login user: then the rest is put
+    /// aside, where [`super::incoming`] removes that and [`Repos::remove_leftovers`] the rest. Cancel-safe: yes, call it again.
     pub async fn remove(&self, app: &AppName) -> Result<(), GitError> {
-        let (repo, folder) = (self.path(app), self.config.app_dir(app));
+        let (repos, repo, folder) = (self.clone(), self.path(app), self.config.app_dir(app));
         // Renamed first: a push that is still under way fails at once, and a half-removed repository is never served.
         let aside = repo.with_extension("git.removed");
+        let place = self.config.removed_repos_dir().join(format!("{app}-{}", UnixMillis::now().0));
         let removed = tokio::task::spawn_blocking(move || {
+            repos.remove_leftovers();
             match fs::rename(&repo, &aside) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err((repo, source)),
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(removing(repo, source)),
                 _ => {}
             }
             match fs::remove_dir_all(&aside) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err((aside, source)),
+                Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                    repos.make_removed_dir()?;
+                    remove_ours(&aside);
+                    fs::rename(&aside, &place).map_err(|source| removing(aside, source))?;
+                }
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(removing(aside, source)),
                 _ => {}
             }
             match fs::remove_dir(&folder) {
                 // What somebody else put there is theirs.
                 Err(source) if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
-                    Err((folder, source))
+                    Err(removing(folder, source))
                 }
                 _ => Ok(()),
             }
         });
-        let removed = removed.await.expect("removing a folder does not panic");
-        removed.map_err(|(path, source)| GitError::Folder { act: "removing", path, source })
+        removed.await.expect("removing a folder does not panic")
     }
+
+    /// Removes what is left of repositories that [`Repos::remove`] had to put aside, as far as it is the daemon's.
+    pub fn remove_leftovers(&self) {
+        for removed in fs::read_dir(self.config.removed_repos_dir()).into_iter().flatten().flatten() {
+            remove_ours(&removed.path());
+            if let Err(e) = fs::remove_dir_all(removed.path()) {
+                tracing::debug!("the rest of `{}` is the login user's to remove: {e}", removed.path().display());
+            }
+        }
+    }
+
+    /// The login user's sessions look for what is theirs in it.
+    fn make_removed_dir(&self) -> Result<(), GitError> {
+        let dir = self.config.removed_repos_dir();
+        make_dir(&dir)?;
+        let owners = Owners::look_up(&self.config)?;
+        owners.give(&dir, owners.login_group, 0o750)
+    }
+}
+
+/// Removes all of a repository that can be removed: what can't lies in `objects`. No deeper, as the login user can put links there.
+fn remove_ours(repo: &Path) {
+    for folder in [repo.to_owned(), repo.join("objects")] {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            // Neither follows a link; what neither removes stays.
+            let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+        }
+    }
+}
+
+fn removing(path: PathBuf, source: io::Error) -> GitError {
+    GitError::Folder { act: "removing", path, source }
 }
 
 /// Who owns what in a repository.

@@ -1,6 +1,7 @@
 //! Running the `git` program: argv only, an environment of ours, a process group of its own, a deadline, bounded output.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use super::GitError;
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 /// Answers that we parse are short; a listing of a big tree has its own limit.
 pub(super) const OUTPUT_LIMIT: usize = 1 << 20;
+/// How long a git that is beyond its deadline may take to clean up; one whose disk hangs does not get to it, and is killed.
+const GRACE: Duration = Duration::from_secs(5);
 /// How much of git's complaint goes into our error.
 const STDERR_LIMIT: usize = 4 << 10;
 
@@ -68,14 +71,21 @@ impl<'a> Git<'a> {
     pub async fn answer(self) -> Result<Answer, GitError> {
         let (act, deadline, limit) = (self.act(), self.deadline, self.limit);
         let mut running = self.spawn()?;
+        let group = running.group;
         let stdout = running.child.stdout.take().expect("stdout is piped");
         let stderr = running.child.stderr.take().expect("stderr is piped");
-        let whole = async {
+        let mut whole = pin!(async {
             let (out, err) = tokio::join!(read_bounded(stdout, limit), read_bounded(stderr, STDERR_LIMIT));
             (out, err, running.end().await)
+        });
+        let Ok((out, err, status)) = tokio::time::timeout(deadline, whole.as_mut()).await else {
+            // It takes its lock files along at a SIGTERM. At a SIGKILL they would stay, and no ref of that name would move until the next start.
+            if let Some(group) = group {
+                let _ = killpg(group, Signal::SIGTERM);
+            }
+            let _ = tokio::time::timeout(GRACE, whole).await;
+            return Err(GitError::TimedOut { act, after: deadline });
         };
-        let (out, err, status) =
-            tokio::time::timeout(deadline, whole).await.map_err(|_| GitError::TimedOut { act: act.clone(), after: deadline })?;
         let status = status.map_err(|source| GitError::Spawn { act: act.clone(), source })?;
         let (stdout, whole) = out.map_err(|source| GitError::Spawn { act: act.clone(), source })?;
         if !whole {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
@@ -167,6 +168,56 @@ async fn a_git_that_was_killed_while_it_moved_a_ref_stops_no_later_move() {
     repos.move_branch(app, &main, None, &one).await.expect("moved");
     repos.pin(app, &one, DeployId(1)).await.expect("pinned");
     repos.drop_stale_locks(&AppName::parse("unmade").expect("name")).expect("nothing to drop");
+}
+
+/// A hook that is called while the lock of the ref is held, and never ends.
+fn hanging_hook(world: &World, first: &str) -> String {
+    let hooks = world.dir.path().join("hooks");
+    std::fs::create_dir_all(&hooks).expect("mkdir");
+    let hook = hooks.join("reference-transaction");
+    std::fs::write(&hook, format!("#!/bin/sh\n{first}\nsleep 60\n")).expect("write");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    format!("core.hooksPath={}", hooks.display())
+}
+
+#[tokio::test]
+async fn a_git_that_takes_too_long_leaves_no_lock_behind() {
+    let world = World::new().await;
+    let one = world.commit(&[("a", "1")]);
+    let (repos, app, main) = (&world.repos, &world.app, branch("main"));
+    let (repo, hook) = (repos.path(app), hanging_hook(&world, ""));
+    let args = ["-c", &hook, "update-ref", "refs/heads/main", one.as_str()];
+    let began = Instant::now();
+
+    let slow = run::Git::new(&repo, &args).within(Duration::from_secs(1)).output().await;
+
+    assert!(matches!(slow, Err(GitError::TimedOut { .. })), "{:?}", slow.map(|_| ()));
+    assert!(began.elapsed() < Duration::from_secs(4), "it ended at once when it was told to: {:?}", began.elapsed());
+    assert!(!repo.join("refs/heads/main.lock").exists());
+    repos.move_branch(app, &main, None, &one).await.expect("moved");
+}
+
+#[tokio::test]
+async fn a_git_that_does_not_care_is_killed_all_the_same() {
+    let world = World::new().await;
+    let one = world.commit(&[("a", "1")]);
+    let (repo, alive) = (world.repos.path(&world.app), world.dir.path().join("alive"));
+    let hook = hanging_hook(&world, &format!("trap '' TERM; echo $$ >{}", alive.display()));
+    let args = ["-c", &hook, "update-ref", "refs/heads/main", one.as_str()];
+    let began = Instant::now();
+
+    let slow = run::Git::new(&repo, &args).within(Duration::from_secs(1)).output().await;
+
+    assert!(matches!(slow, Err(GitError::TimedOut { .. })), "{:?}", slow.map(|_| ()));
+    assert!(began.elapsed() < Duration::from_secs(20), "it was waited for: {:?}", began.elapsed());
+    let pid = std::fs::read_to_string(alive).expect("the hook ran");
+    let gone = async {
+        // One that nobody has reaped yet has no command line.
+        while std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|line| !line.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("it is gone");
 }
 
 #[tokio::test]

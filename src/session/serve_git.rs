@@ -73,7 +73,10 @@ pub(super) fn run(config: &HostConfig, key: KeyId, service: GitService, app: &Ap
     if let Err(errno) = limit(session.push_bytes) {
         return say::refuse(REFUSED, &format!("setting the limits of git: {errno}"), None);
     }
-    pump::run(command(config, key, service, app, &session))
+    let receiving = (service == GitService::ReceivePack).then(|| git::incoming::receive(config, &session.repo));
+    let code = pump::run(command(config, key, service, app, &session));
+    drop(receiving);
+    code
 }
 
 fn ask(config: &HostConfig, key: KeyId, service: GitService, app: &AppName) -> Result<Session, ClientError> {

@@ -1,6 +1,27 @@
 //! Configuration reaches the app, makes a release, and is readable only where it should be.
 
-use crate::support::{World, json_lines};
+use std::time::Duration;
+
+use crate::support::{Repo, World, eventually, json_lines};
+
+/// Builds as long as `release_ms` says.
+const SLOW_BUILD: &str =
+    "FROM scratch\nCOPY testapp /testapp\nCOPY version mode /\nRUN [\"/testapp\", \"release\"]\nENTRYPOINT [\"/testapp\"]\n";
+
+/// A push of an app that has no release yet; gives what `meanwhile` did once the deploy was in `state`.
+fn first_push<T>(w: &World, app: &str, repo: &Repo, state: &str, works: bool, meanwhile: impl FnOnce() -> T) -> T {
+    w.paas(&["apps", "create", app]).ok();
+    std::thread::scope(|scope| {
+        let push = scope.spawn(|| w.push(repo, app));
+        eventually(&format!("the deploy is {state}"), Duration::from_secs(60), || {
+            w.deploys(app).first().is_some_and(|deploy| deploy["state"] == state).then_some(())
+        });
+        let done = meanwhile();
+        let pushed = push.join().expect("the push ends");
+        assert_eq!(pushed.code == 0, works, "{pushed}");
+        done
+    })
+}
 
 #[test]
 fn a_change_makes_a_release_and_reaches_the_app() {
@@ -67,4 +88,45 @@ fn the_list_is_data_and_speaks_json() {
     assert!(text.contains("A: 1") && text.contains("B: 2"), "{text}");
     assert!(json[0].to_string().contains("\"A\""), "{json:?}");
     assert_eq!(w.paas(&["config:get", "A", "-a", &app]).ok().out, "1\n", "noun:verb is understood too");
+}
+
+#[test]
+fn a_change_while_the_first_deploy_builds_goes_live_after_it() {
+    let w = World::shared("config");
+    let (app, repo) = (w.app("early"), Repo::testapp("one"));
+    repo.write("Dockerfile", SLOW_BUILD).write("mode", "release_ms=4000\n").commit("slow");
+
+    let set = first_push(&w, &app, &repo, "building", true, || w.paas(&["config", "set", "-a", &app, "GREETING=hello"]));
+
+    set.ok().never_says(&["the first deploy will use it"]);
+    let env = w.get(&app, "/env").text();
+    assert!(env.contains("GREETING=hello\n"), "{env}");
+}
+
+#[test]
+fn a_scale_while_the_first_deploy_boots_goes_live_after_it() {
+    let w = World::shared("config");
+    let (app, repo) = (w.app("wide"), Repo::testapp("one"));
+    repo.write("mode", "boot_ms=3000\n").commit("slow");
+
+    first_push(&w, &app, &repo, "probing", true, || w.paas(&["ps", "scale", "-a", &app, "web=2"])).ok();
+
+    assert_eq!(w.instances(&app).len(), 2);
+}
+
+#[test]
+fn a_change_beside_a_first_deploy_that_fails_waits_for_the_next_and_hides_no_failure() {
+    let w = World::shared("config");
+    let (app, repo) = (w.app("unlucky"), Repo::testapp("one"));
+    repo.write("Dockerfile", SLOW_BUILD).write("mode", "release_ms=4000\nrelease_exit=9\n").commit("slow and bad");
+
+    let set = first_push(&w, &app, &repo, "building", false, || w.paas(&["config", "set", "-a", &app, "GREETING=hello"]));
+
+    set.fails(1).says(&["did not go live", "the change is stored", "the next deploy will use it"]);
+    let states: Vec<_> = w.deploys(&app).iter().map(|deploy| deploy["state"].clone()).collect();
+    assert_eq!(states, ["cancelled", "failed"]);
+    w.paas(&["why", "-a", &app]).says(&["failed at building"]);
+    repo.write("mode", "").commit("mended");
+    w.push(&repo, &app).ok();
+    assert!(w.get(&app, "/env").text().contains("GREETING=hello\n"));
 }

@@ -1,6 +1,7 @@
 //! `git push` puts exactly the pushed commit live, tells the pusher what happens, and leaves nothing half-done when it cannot.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,9 @@ use paas::api::client::{Client, Transport};
 use paas::api::types::git::{PushEvent, PushRequest, RefCommand};
 use paas::names::{AppName, CommitSha};
 
-use crate::support::{Repo, World, eventually};
+use crate::support::{Repo, World, eventually, run};
+
+const SOON: Duration = Duration::from_secs(20);
 
 const PUSH_LIMIT: Duration = Duration::from_secs(120);
 
@@ -257,4 +260,69 @@ fn push_in_background(w: &World, repo: &Repo, app: &str) -> std::process::Child 
     command.env("GIT_SSH_COMMAND", w.ssh_command("laptop")).env("GIT_CONFIG_GLOBAL", "/dev/null");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("git starts")
+}
+
+/// What a `git receive-pack` leaves that was killed: a folder of its own user's, with a pack that was half received. Gives its place.
+fn killed_push(w: &World, app: &str) -> PathBuf {
+    let folder = w.state_dir().join("apps").join(app).join("repo.git/objects/tmp_objdir-incoming-abc123");
+    let script =
+        format!("mkdir -m 0700 '{dir}' && mkdir '{dir}/pack' && echo half >'{dir}/pack/tmp_pack_x'", dir = folder.display());
+    run(Command::new("runuser").args(["-u", "paas", "--", "/bin/sh", "-c", &script]), b"", Duration::from_secs(10)).ok();
+    folder
+}
+
+#[test]
+fn an_app_with_a_push_that_was_killed_can_be_destroyed_and_made_again() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("halfway", "one");
+    killed_push(&w, &app);
+
+    w.paas(&["apps", "destroy", &app, "--confirm", &app]).ok();
+
+    let removed = || run(Command::new("find").arg(w.state_dir().join("apps/.removed")).args(["-type", "f"]), b"", SOON).ok().out;
+    assert!(
+        removed().ends_with("/tmp_pack_x\n") && removed().lines().count() == 1,
+        "only what is not the daemon's: {}",
+        removed()
+    );
+    w.push(&repo, &app).ok();
+    w.serves(&app, "one");
+    assert_eq!(removed(), "", "the push has removed it");
+    // Nothing at all stays once another app goes, or the daemon starts.
+    w.paas(&["apps", "destroy", &app, "--confirm", &app]).ok();
+    let folders = std::fs::read_dir(w.state_dir().join("apps/.removed")).expect("it is there");
+    assert_eq!(folders.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&app)).count(), 0);
+}
+
+#[test]
+fn a_push_removes_what_a_killed_one_left_but_not_beside_one_that_receives() {
+    let w = World::shared("git_push");
+    let (app, repo) = w.live("litter", "one");
+    let left = killed_push(&w, &app);
+    let mut words: Vec<String> = w.ssh_command("laptop").split(' ').map(str::to_owned).collect();
+    words.extend(["paas@127.0.0.1".to_owned(), format!("git-receive-pack '{app}'")]);
+    let receive = || {
+        let mut command = Command::new(&words[0]);
+        let mut session = command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ssh starts");
+        let mut refs = BufReader::new(session.stdout.take().expect("stdout was piped"));
+        refs.fill_buf().expect("git tells its refs");
+        (session, refs)
+    };
+
+    let (mut other, refs) = receive();
+    assert!(!left.exists(), "nobody needed it");
+    killed_push(&w, &app);
+    repo.release("two");
+    w.push(&repo, &app).ok();
+    assert!(left.exists(), "it may have been the other's");
+    other.kill().expect("our own child can be killed");
+    other.wait().expect("a child can be waited for");
+    drop(refs);
+
+    eventually("the next push removes it", SOON, || {
+        let (mut next, _refs) = receive();
+        next.kill().expect("our own child can be killed");
+        next.wait().expect("a child can be waited for");
+        (!left.exists()).then_some(())
+    });
 }

@@ -1,6 +1,11 @@
 //! A laptop needs nothing but ssh; a key may do what it was given and nothing else.
 
-use crate::support::{Repo, World};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{Repo, World, eventually, run, until};
 
 #[test]
 fn every_verb_works_by_plain_ssh() {
@@ -119,4 +124,59 @@ fn a_one_off_command_that_leaves_its_input_is_heard_to_its_end() {
             assert!(done.out.contains("ends with 6"), "{done}");
         }
     }
+}
+
+/// Gives `stdin` more than all that lies between takes, to a command that reads nothing; gives back when no more goes in.
+fn fill(mut stdin: std::process::ChildStdin) {
+    let (taken, count) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while stdin.write_all(&[b'x'; 64 << 10]).is_ok() {
+            let _ = taken.send(());
+        }
+    });
+    while count.recv_timeout(Duration::from_secs(1)).is_ok() {}
+}
+
+#[test]
+fn a_one_off_command_ends_with_its_client_whatever_became_of_its_input() {
+    let w = World::shared("ssh_cli");
+    let (app, _repo) = w.live("alone", "one");
+    let of_app = format!("label=paas.app={app}");
+    let runs = |are: &str| -> Vec<String> {
+        let only = ["ps", are, "--filter", "label=paas.process=run", "--filter", &of_app, "--format", "{{.Names}}"];
+        w.docker(&only).ok().out.lines().map(str::to_owned).collect()
+    };
+    let ssh = w.ssh_command("laptop");
+    let words = ["run", "-a", &app, "--", "/testapp", "idle"];
+    let on_the_server = || w.paas_command();
+    let by_ssh = || {
+        let mut command = Command::new("ssh");
+        command.args(ssh.split(' ').skip(1)).arg("paas@127.0.0.1");
+        command
+    };
+    let from_a_laptop = || {
+        let mut command = w.paas_command();
+        command.env_remove("PAAS_SOCKET").env("PAAS_SSH", &ssh).args(["-H", "paas@127.0.0.1"]);
+        command
+    };
+    let mut run_on = Vec::new();
+    for (way, client) in [("server", &on_the_server as &dyn Fn() -> Command), ("ssh", &by_ssh), ("laptop", &from_a_laptop)] {
+        for backlog in [false, true] {
+            let mut command = client();
+            command.args(words).stdin(if backlog { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
+            // With what it starts, as the job of a CI ends.
+            let mut child = command.process_group(0).spawn().expect("the client starts");
+            eventually("it runs", Duration::from_secs(30), || runs("--no-trunc").pop());
+            if let Some(stdin) = child.stdin.take() {
+                fill(stdin);
+            }
+            run(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]), b"", Duration::from_secs(5)).ok();
+            child.wait().expect("a child can be waited for");
+            if until(Duration::from_secs(5), || runs("-a").is_empty().then_some(())).is_none() {
+                run_on.push(format!("by {way}, {}", if backlog { "its input waits" } else { "its input was at its end" }));
+                runs("-a").iter().for_each(|name| drop(w.docker(&["rm", "-f", name])));
+            }
+        }
+    }
+    assert!(run_on.is_empty(), "their clients are gone, and they run on: {run_on:?}");
 }

@@ -26,7 +26,7 @@ mod interactive;
 pub use calls::query_string;
 pub use connect::{ByteStream, Transport};
 pub use events::Events;
-pub use interactive::Interactive;
+pub use interactive::{FrameReader, Interactive};
 
 /// The body of a request: nothing, JSON or a stream.
 type Body = UnsyncBoxBody<Bytes, io::Error>;

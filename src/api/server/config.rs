@@ -44,18 +44,19 @@ pub async fn change(
     let changes =
         patch.set.iter().any(|(key, value)| before.get(key) != Some(value)) || patch.unset.iter().any(|k| before.contains_key(k));
     // A change whose own release did not become live is stored, but does not serve yet: saying it again tries again.
+    let active = server.world.store.deploys_active_of(app.id).await?;
     let serves = match app.live {
         Some(live) => server.world.store.release_config(app.id, live).await? == before,
-        None => true,
+        // A first deploy that is under way may have taken its config before.
+        None => active.is_empty(),
     };
     // A rollback on its way may bring another value back: then this change is one, although nothing differs yet.
-    let active = server.world.store.deploys_active_of(app.id).await?;
     let going_back = active.iter().any(|d| matches!(d.origin, Origin::Rollback { .. }));
     if !changes && serves && !going_back {
         return Ok(nothing("the config is like that already"));
     }
     server.world.store.config_change(&app, &patch.set, &patch.unset, &who.name()).await?;
-    if app.live.is_none() {
+    if !server.goes_live_without(&app).await? {
         return Ok(nothing("stored; the first deploy will use it"));
     }
     let deploy = server.admit(&app, Origin::Config, None, &who).await?;

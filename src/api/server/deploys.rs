@@ -127,6 +127,13 @@ impl Server {
         Ok(self.world.admit(&self.new_deploy(app, origin, commit, who)).await?)
     }
 
+    /// Whether a change of the app's settings that has just been stored needs a deploy of its own: something serves without it, or may be about to.
+    pub async fn goes_live_without(&self, app: &App) -> Result<bool, Fail> {
+        // In this order. What is admitted after the first question reads what is stored, and what has gone live by then is seen by the second.
+        let active = self.world.store.deploys_active_of(app.id).await?;
+        Ok(!active.is_empty() || self.world.store.app_by_id(app.id).await?.live.is_some())
+    }
+
     fn new_deploy(&self, app: &App, origin: Origin, commit: Option<CommitSha>, who: &Who) -> store::NewDeploy {
         store::NewDeploy { app_id: app.id, origin, commit, by: who.0.key_id(), by_name: who.name(), push: None }
     }

@@ -90,7 +90,7 @@ pub async fn scale(
         server.refuse_unknown(&release, wanted.keys())?;
     }
     server.world.store.scale_set(&app, &wanted, &who.name()).await?;
-    if app.live.is_none() {
+    if !server.goes_live_without(&app).await? {
         return Ok(nothing("stored; the first deploy will use it"));
     }
     let deploy = server.admit(&app, Origin::Scale, None, &who).await?;

@@ -1,15 +1,22 @@
 //! `/apps/{app}/run` and `/exec`: a command whose streams are the client's, over `Upgrade: paas-stream`.
 
+use std::convert::Infallible;
+use std::io::{Cursor, ErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::mpsc;
 
 use super::Server;
 use super::access::Who;
@@ -23,6 +30,12 @@ use crate::model::access::Right;
 use crate::model::app::App;
 use crate::model::instance::{Instance, Wanted};
 use crate::tasks::one_off::{self, RunAsk};
+
+/// Pieces of stdin, of 64 KiB at most, that wait for the command to read them.
+const WAITING_STDIN: usize = 16;
+
+/// How often a client whose command does not read is looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(State(server): State<Server>, who: Who, path: Path<String>, request: Request) -> Result<Response, Fail> {
     let app = server.app(&who, Right::Operate, path).await?;
@@ -104,43 +117,26 @@ async fn converse(upgrade: hyper::upgrade::OnUpgrade, session: Session, control:
 
 async fn converse_parts(upgrade: hyper::upgrade::OnUpgrade, parts: Parts, control: Control, size: Option<TerminalSize>) {
     let Ok(client) = upgrade.await else { return };
-    let (from, to) = tokio::io::split(TokioIo::new(client));
+    let Ok(client) = client.downcast::<TokioIo<UnixStream>>() else {
+        return tracing::error!("an interactive session that does not come by the API's socket was refused");
+    };
+    let (from, to) = client.io.into_inner().into_split();
     if let Some(size) = size {
         control.resize(size).await;
     }
-    let talking = talk(from, to, parts, &control).await;
+    let talking = talk(Cursor::new(client.read_buf).chain(from), to, parts, &control).await;
     if let Err(e) = talking {
         tracing::debug!("an interactive session ended: {e}");
     }
 }
 
+/// What the client sends: what came with its request, then what comes.
+type FromClient = Chain<Cursor<Bytes>, OwnedReadHalf>;
+
 /// Both directions until the command has ended or the client has gone.
-async fn talk(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    parts: Parts,
-    control: &Control,
-) -> std::io::Result<()> {
-    let Parts { mut output, mut input } = parts;
-    let reading = async {
-        let (mut ended, mut takes_input) = (false, true);
-        while let Some(frame) = stream::read(&mut from).await? {
-            match frame {
-                // One that takes no more goes on, or has just ended: what it printed and its exit code are still to come.
-                Frame::Stdin(bytes) if takes_input => {
-                    takes_input = input.write_all(&bytes).await.is_ok() && input.flush().await.is_ok();
-                }
-                Frame::Eof => {
-                    ended = true;
-                    let _ = input.shutdown().await;
-                }
-                Frame::Resize(size) => control.resize(size).await,
-                Frame::Stdin(_) | Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Error(_) => {}
-            }
-        }
-        // A client that says nothing more has either said so, or gone: then its command is ended.
-        if ended { Ok(()) } else { Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)) }
-    };
+async fn talk(from: FromClient, mut to: impl AsyncWrite + Unpin, parts: Parts, control: &Control) -> std::io::Result<()> {
+    let Parts { mut output, input } = parts;
+    let (to_stdin, pieces) = mpsc::channel(WAITING_STDIN);
     let writing = async {
         while let Some(Ok((kind, bytes))) = output.next().await {
             let frame = match kind {
@@ -157,14 +153,52 @@ async fn talk(
         stream::write(&mut to, &last).await?;
         to.shutdown().await
     };
-    let mut writing = std::pin::pin!(writing);
     tokio::select! {
-        ended = &mut writing => ended,
-        gone = reading => match gone {
-            // The client has sent all it has to send; its command goes on until it ends.
-            Ok(()) => writing.await,
-            Err(e) => Err(e),
-        },
+        ended = writing => ended,
+        gone = hear(from, to_stdin, control) => Err(gone),
+        never = feed(input, pieces) => match never {},
+    }
+}
+
+/// Takes what the client says until it has gone, and says how. It keeps its side open until it has heard how its command ended, also when its
+/// stdin is at its end: so the end of its side is its own end.
+async fn hear(mut from: FromClient, to_stdin: mpsc::Sender<Bytes>, control: &Control) -> std::io::Error {
+    let mut to_stdin = Some(to_stdin);
+    loop {
+        match stream::read(&mut from).await {
+            Ok(Some(Frame::Stdin(bytes))) => {
+                let Some(to) = &to_stdin else { continue };
+                tokio::select! {
+                    // `feed` takes to the end whatever is sent to it.
+                    _ = to.send(bytes) => {}
+                    () = hung_up(from.get_ref().1) => return ErrorKind::ConnectionAborted.into(),
+                }
+            }
+            Ok(Some(Frame::Eof)) => to_stdin = None,
+            Ok(Some(Frame::Resize(size))) => control.resize(size).await,
+            Ok(Some(Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Error(_))) => {}
+            Ok(None) => return ErrorKind::ConnectionAborted.into(),
+            Err(e) => return e,
+        }
+    }
+}
+
+/// Gives the command its stdin. One that does not read it makes this wait, and nothing else.
+async fn feed(mut input: Box<dyn AsyncWrite + Send + Unpin>, mut pieces: mpsc::Receiver<Bytes>) -> Infallible {
+    let mut takes_input = true;
+    while let Some(bytes) = pieces.recv().await {
+        // One that takes no more goes on, or has just ended: what it printed and its exit code are still to come.
+        takes_input = takes_input && input.write_all(&bytes).await.is_ok() && input.flush().await.is_ok();
+    }
+    let _ = input.shutdown().await;
+    std::future::pending().await
+}
+
+/// Until the client has closed the connection, which the kernel tells also while there is something to read. Cancel-safe: yes, reads nothing.
+async fn hung_up(from: &OwnedReadHalf) {
+    // `ready` does not wait where there is something to read, so it is asked again and again.
+    while !from.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

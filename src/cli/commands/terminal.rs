@@ -8,8 +8,9 @@ use rustix::termios::{self, OptionalActions, Termios};
 use tokio::sync::mpsc;
 
 use super::super::exit::{CliError, FAILED};
+use super::super::print::nobody_reads;
 use super::{Context, Outcome};
-use crate::api::client::{ClientError, Interactive};
+use crate::api::client::{ClientError, FrameReader, Interactive};
 use crate::api::stream::Frame;
 use crate::api::types::processes::TerminalSize;
 
@@ -70,24 +71,32 @@ pub async fn drive(context: &Context, session: Interactive, tty: bool) -> Outcom
         // Held until the session ends: closing this half would look like the client's death.
         std::future::pending::<()>().await;
     });
-    let ended = loop {
-        match output.next().await {
-            Ok(Some(Frame::Stdout(data))) => print(context, &data, false)?,
-            Ok(Some(Frame::Stderr(data))) => print(context, &data, true)?,
-            Ok(Some(Frame::Exit(code))) => break Ok(u8::try_from(code).unwrap_or(FAILED)),
-            Ok(Some(Frame::Error(error))) => break Err(CliError::Client(ClientError::Refused(error))),
-            // What only a client says means nothing here.
-            Ok(Some(Frame::Stdin(_) | Frame::Resize(_) | Frame::Eof)) => {}
-            Ok(None) => {
-                let why = "it ended without saying how the command did".to_owned();
-                break Err(CliError::Client(ClientError::Broken { act: "running a command".to_owned(), why }));
-            }
-            Err(error) => break Err(error.into()),
-        }
+    let ended = tokio::select! {
+        ended = show(context, &mut output) => ended,
+        // Behind ssh we are what the daemon knows of the client. One that is gone tells us nothing, unless the command has something to print.
+        () = nobody_reads(), if context.in_session() => Err(CliError::NobodyReads),
     };
     writer.abort();
     drop(raw);
     ended.map(ExitCode::from)
+}
+
+/// Prints what the command does until it ends; gives its exit code. Cancel-safe: no, a frame may be half read.
+async fn show(context: &Context, output: &mut FrameReader) -> Result<u8, CliError> {
+    loop {
+        match output.next().await? {
+            Some(Frame::Stdout(data)) => print(context, &data, false)?,
+            Some(Frame::Stderr(data)) => print(context, &data, true)?,
+            Some(Frame::Exit(code)) => return Ok(u8::try_from(code).unwrap_or(FAILED)),
+            Some(Frame::Error(error)) => return Err(CliError::Client(ClientError::Refused(error))),
+            // What only a client says means nothing here.
+            Some(Frame::Stdin(_) | Frame::Resize(_) | Frame::Eof) => {}
+            None => {
+                let why = "it ended without saying how the command did".to_owned();
+                return Err(CliError::Client(ClientError::Broken { act: "running a command".to_owned(), why }));
+            }
+        }
+    }
 }
 
 fn print(context: &Context, data: &[u8], to_stderr: bool) -> Result<(), CliError> {
