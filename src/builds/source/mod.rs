@@ -38,7 +38,7 @@ pub async fn receive(
     let wanted = Arc::clone(&waiting.0);
     let reading =
         tokio::task::spawn_blocking(move || strict::clean(input::ChannelReader::new(receiver), &target, strip, limits, &wanted));
-    let ((), done) = tokio::join!(input::pump(from, sender), reading);
+    let ((), done) = tokio::join!(input::pump(from, sender, input::PACE), reading);
     done.map_err(|e| BuildError::Archive { why: format!("the reader stopped: {e}") })?
 }
 

@@ -80,10 +80,41 @@ async fn a_source_that_nobody_waits_for_any_more_is_not_kept() {
     let dir = tempfile::tempdir().expect("temp dir");
     let to = dir.path().join("s.tar");
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
-    input::pump(&Raw::new().file("a", "x").end()[..], sender).await;
+    input::pump(&Raw::new().file("a", "x").end()[..], sender, input::PACE).await;
     let reading = tokio::task::spawn_blocking(move || {
         strict::clean(input::ChannelReader::new(receiver), &to, false, WIDE, &Mutex::new(false))
     });
     assert!(reading.await.expect("no panic").expect_err("nobody waits").is_cancelled());
     assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
+}
+
+/// What became of a source of which a kilobyte comes every few milliseconds, for a while.
+async fn paced(pace: input::Pace) -> Option<std::io::Error> {
+    use tokio::io::AsyncWriteExt;
+    let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+    let sending = tokio::spawn(async move {
+        for _ in 0..100 {
+            if ours.write_all(&[b'x'; 1024]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(8);
+    let pumping = tokio::spawn(input::pump(theirs, sender, pace));
+    let mut broke = None;
+    while let Some(chunk) = receiver.recv().await {
+        broke = broke.or(chunk.err());
+    }
+    pumping.await.expect("no panic");
+    sending.await.expect("no panic");
+    broke
+}
+
+#[tokio::test]
+async fn a_source_that_comes_too_slowly_is_given_up_and_a_slow_line_is_not() {
+    let error = paced(input::Pace { window: Duration::from_millis(200), least: 1 << 20 }).await.expect("it was given up");
+    assert!(error.to_string().contains("1 MiB are the least"), "{error}");
+    let slow = input::Pace { window: Duration::from_millis(400), least: 1024 };
+    assert!(paced(slow).await.is_none(), "a slow line is waited for");
 }
