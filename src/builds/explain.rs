@@ -104,6 +104,16 @@ pub fn no_image(reference: &str, error: &dyn std::fmt::Display) -> BuildError {
     }
 }
 
+/// An image that the manifest names and that is known to the engine as another app's build alone.
+pub fn image_of_another(reference: &str) -> BuildError {
+    BuildError::Unfit {
+        why: format!("the image `{reference}` of [build] in paas.toml is not this app's: paas built it for another one, or nobody named it"),
+        hint: "name an image of a registry, or one that was loaded on the server under a name of its own; an administrator can deploy any image \
+               with `paas deploy --image`"
+            .to_owned(),
+    }
+}
+
 /// `docker.io/library/node:22` is what people call `node:22`.
 fn tidy(reference: &str) -> &str {
     let reference = reference.strip_prefix("docker.io/").unwrap_or(reference);
