@@ -18,6 +18,13 @@ pub fn failure(error: SolveError, dockerfile: &str, path: &str, mask: &Mask) -> 
         SolveError::Engine(error) => return error.into(),
         SolveError::Failed { message, step } => (mask.apply(&message), step),
     };
+    if is_denied(&message) || step.as_ref().is_some_and(|step| is_denied(&step.error)) {
+        return BuildError::Failed {
+            message: format!("{path}: it opens an image that is not this app's: {}", cut(&message)),
+            hint: Some("name an image of a registry, or one that was loaded on the server under a name of its own".to_owned()),
+            last_lines: Vec::new(),
+        };
+    }
     let Some(step) = step else {
         // Before any step: the Dockerfile can't be parsed, or names what is not there.
         return BuildError::Failed { message: format!("{path}: {}", cut(&message)), hint: None, last_lines: Vec::new() };
@@ -102,6 +109,21 @@ pub fn no_image(reference: &str, error: &dyn std::fmt::Display) -> BuildError {
         )),
         last_lines: Vec::new(),
     }
+}
+
+/// An image that the manifest names and that is known to the engine as another app's build alone.
+pub fn image_of_another(reference: &str) -> BuildError {
+    BuildError::Unfit {
+        why: format!("the image `{reference}` of [build] in paas.toml is not this app's: paas built it for another one, or nobody named it"),
+        hint: "name an image of a registry, or one that was loaded on the server under a name of its own; an administrator can deploy any image \
+               with `paas deploy --image`"
+            .to_owned(),
+    }
+}
+
+/// Whether BuildKit refused a source by our rules; it has no code for that: `source \"docker-image://…\" denied by policy: source denied by policy`.
+fn is_denied(text: &str) -> bool {
+    text.contains("denied by policy")
 }
 
 /// `docker.io/library/node:22` is what people call `node:22`.

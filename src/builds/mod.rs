@@ -17,6 +17,7 @@ mod explain;
 mod ignore;
 mod languages;
 mod lines;
+mod named_image;
 mod prune;
 mod run;
 mod source;

@@ -17,6 +17,7 @@ use super::explain;
 use super::ignore::Ignore;
 use super::languages::{self, Ask};
 use super::lines::{BuildLine, Lines, Mask, Teller, say};
+use super::named_image;
 use super::source::{self, SourceLimits, SourceSummary, SourceTree};
 use super::stack::{Stack, bad_template};
 use super::template::render;
@@ -176,7 +177,12 @@ impl Builder {
             self.docker.pull(reference, PULL_LIMIT).await.map_err(|error| explain::no_image(reference, &error))?;
         }
         let found = self.docker.image(reference).await?;
-        let image_id = found.ok_or_else(|| explain::no_image(reference, &"it is gone"))?.id;
+        let found = found.ok_or_else(|| explain::no_image(reference, &"it is gone"))?;
+        // Looked at by what the reference came to: a name has many spellings, and an id has none of the app's.
+        if !named_image::may_run(&found, &self.docker.image_prefix(), &request.app) {
+            return Err(explain::image_of_another(reference));
+        }
+        let image_id = found.id;
         let tag = self.tag_for(&request.app, request.deploy);
         self.docker.tag(&image_id, &tag).await?;
         Ok(self.built(Solved { image_id, steps: 0, cached: 0 }, tag))

@@ -24,6 +24,7 @@ pub mod slots;
 pub mod source;
 pub mod step;
 pub mod tries;
+pub mod uploads;
 pub mod watch;
 pub mod why;
 pub mod world;

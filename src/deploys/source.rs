@@ -92,7 +92,10 @@ impl World {
             };
             let archive =
                 self.repos.archive(&deploy.app, commit).await.map_err(|e| StepError::new(&e.to_string(), "push again"))?;
-            let received = self.builder.receive_source(archive, &path, false).await?;
+            let limit = self.config.build.timeout;
+            let reading = tokio::time::timeout(limit, self.builder.receive_source(archive, &path, false));
+            let received = self.cancels.unless(deploy.id, reading).await?;
+            let received = received.unwrap_or(Err(BuildError::TooLong { after: limit }))?;
             let (files, kib) = (received.files, received.bytes.div_ceil(1024));
             let text = format!("Read {files} files, {kib} KiB, in {:.2} s", started.elapsed().as_secs_f32());
             self.say(deploy, Tone::Output, text);

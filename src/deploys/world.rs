@@ -17,6 +17,7 @@ use crate::deploys::error::StepError;
 use crate::deploys::feed::Feeds;
 use crate::deploys::looks::Looks;
 use crate::deploys::slots::BuildSlots;
+use crate::deploys::uploads::Uploads;
 use crate::disk::Disk;
 use crate::docker::Docker;
 use crate::git::keys::{ExportError, PublicKey};
@@ -62,6 +63,7 @@ pub struct World {
     pub feeds: Feeds,
     pub crew: Crew,
     pub build_slots: Arc<BuildSlots>,
+    pub uploads: Uploads,
     pub wakeups: Wakeups,
     pub cancels: Cancels,
     pub looks: Looks,
@@ -130,6 +132,7 @@ impl World {
             feeds: Feeds::open(config.state_dir.join("deploys"))?,
             crew: Crew::default(),
             build_slots: BuildSlots::new(config.build.concurrency),
+            uploads: Uploads::default(),
             wakeups: Wakeups::default(),
             cancels: Cancels::default(),
             looks: Looks::default(),

@@ -33,6 +33,8 @@ pub struct ImageInfo {
     pub shell: Option<Vec<String>>,
     pub stop_signal: Option<String>,
     pub tags: Vec<String>,
+    /// `repository@sha256:…`, as registries know it.
+    pub digests: Vec<String>,
 }
 
 /// One line of the list of images.
@@ -182,5 +184,6 @@ fn info_of(found: bollard::models::ImageInspect) -> ImageInfo {
         shell: config.shell.filter(|s| !s.is_empty()),
         stop_signal: config.stop_signal.filter(|s| !s.is_empty()),
         tags: found.repo_tags.unwrap_or_default(),
+        digests: found.repo_digests.unwrap_or_default(),
     }
 }

@@ -125,3 +125,35 @@ fn container_network(w: &World, app: &str) -> String {
     let networks = inspected[0]["NetworkSettings"]["Networks"].as_object().cloned().unwrap_or_default();
     networks.keys().next().cloned().expect("an instance is in its app's network")
 }
+
+#[test]
+fn a_key_of_one_app_gets_no_image_of_another_by_naming_it_in_its_manifest() {
+    let w = World::shared("isolation");
+    let (other, _repo) = w.live("other", "one");
+    let ours = w.docker(&["images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]).ok().out;
+    let line = ours.lines().find(|line| line.contains(&format!("/{other}:"))).expect("it has an image");
+    let (tag, id) = line.split_once(' ').expect("a name and an id");
+    let app = w.app("curious");
+    w.paas(&["apps", "create", &app]).ok();
+    w.add_key("curious", &["--app", &app, "--deploy-only"]).ok();
+    let repo = Repo::empty();
+    let push = |named: &str| {
+        repo.write("paas.toml", format!("[build]\nimage = \"{named}\"\n")).commit(named);
+        w.push_as("curious", &repo, &app, &["+HEAD:refs/heads/main"])
+    };
+
+    for named in [tag, &format!("docker.io/{tag}"), id, &id["sha256:".len()..][..12]] {
+        let pushed = push(named);
+        assert_ne!(pushed.code, 0, "{named} was taken:\n{pushed}");
+        pushed.says(&["is not this app's", "paas deploy --image"]);
+    }
+    assert!(w.releases(&app).is_empty());
+
+    // Whoever may ask the engine has given it a name for all; that it is another app's too takes nothing away.
+    let public = format!("public-{}:1", w.domain);
+    w.docker(&["tag", tag, &public]).ok();
+    let pushed = push(&public);
+    w.docker(&["rmi", &public]).ok();
+    pushed.ok();
+    w.serves(&app, "one");
+}

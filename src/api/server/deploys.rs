@@ -15,7 +15,7 @@ use super::fail::Fail;
 use crate::api::error::ErrorCode;
 use crate::api::types::deploys::{self as api, BodySource, DeployQuery, NewDeploy};
 use crate::base::crash::{self, Point};
-use crate::deploys::source;
+use crate::deploys::{source, uploads};
 use crate::git::GitError;
 use crate::manifest;
 use crate::model::access::Right;
@@ -83,7 +83,7 @@ pub async fn create(
     let app = server.app_or_new(&name, &who).await?;
     let deploy = match query.source {
         Some(BodySource::Tarball) => {
-            let (sha256, part) = server.receive(request.into_body()).await?;
+            let (sha256, part) = server.receive(&who, request.into_body()).await?;
             let new = server.new_deploy(&app, Origin::Tarball { sha256: sha256.clone() }, None, &who);
             server.world.admit_upload(&new, &sha256, &part).await?
         }
@@ -174,11 +174,16 @@ impl Server {
     }
 
     /// Streams an upload through the strict reader into the builds folder; gives the name of its content, and where it lies.
-    async fn receive(&self, body: Body) -> Result<(String, PathBuf), Fail> {
+    async fn receive(&self, who: &Who, body: Body) -> Result<(String, PathBuf), Fail> {
+        let _place = self.world.uploads.take(&who.name()).await?;
         let bytes = body.into_data_stream().map_err(std::io::Error::other);
         let reader = tokio_util::io::StreamReader::new(bytes);
         let part = self.world.config.builds_dir().join(format!("upload-{}.tar", self.world.serial()));
-        let received = self.world.builder.receive_source(Box::pin(reader), &part, true).await;
+        let reading = self.world.builder.receive_source(Box::pin(reader), &part, true);
+        let Ok(received) = tokio::time::timeout(uploads::LIMIT, reading).await else {
+            let fail = Fail::invalid(format!("the upload was not whole after {} hours", uploads::LIMIT.as_secs() / 3600));
+            return Err(fail.hint("send less: leave out what can be built or fetched"));
+        };
         let received = received.map_err(|e| {
             let fail = Fail::invalid(e.to_string());
             match e.hint() {

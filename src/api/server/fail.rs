@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::error::{ApiError, ErrorCode};
 use crate::deploys::admit::UploadError;
+use crate::deploys::uploads::NoPlace;
 use crate::docker::DockerError;
 use crate::instances::lifecycle::InstanceError;
 use crate::model::disk::Full;
@@ -75,6 +76,12 @@ impl From<UploadError> for Fail {
             UploadError::Store(e) => e.into(),
             UploadError::Keep { .. } => internal(&e),
         }
+    }
+}
+
+impl From<NoPlace> for Fail {
+    fn from(e: NoPlace) -> Self {
+        Self::new(ErrorCode::Busy, e.to_string()).hint("send it again when one of them has ended")
     }
 }
 

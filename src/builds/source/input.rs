@@ -1,27 +1,55 @@
 //! The bytes of an archive on their way in: from async to blocking, unpacked, counted.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc::{Receiver, Sender};
 
-/// No byte for this long means that nobody is sending any more.
-const IDLE_LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
+use crate::base::size::bytes;
+
+/// How slowly a source may come. Only time in which we wait for its sender counts: our own disk may be slow.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Of so much waiting …
+    pub window: Duration,
+    /// … so many bytes must come.
+    pub least: u64,
+}
+
+/// A kilobyte per second: any line that people use is faster, and who sends nothing is found out within the window.
+pub const PACE: Pace = Pace { window: Duration::from_secs(120), least: 128 * 1024 };
 
 /// Carries bytes to the blocking side. An empty chunk is the end; a channel that closes without one is an abort.
-pub async fn pump(mut from: impl AsyncRead + Unpin, to: Sender<io::Result<Bytes>>) {
+pub async fn pump(mut from: impl AsyncRead + Unpin, to: Sender<io::Result<Bytes>>, pace: Pace) {
+    // Of the window that runs: the waiting that is left of it, and the bytes that came.
+    let (mut left, mut came) = (pace.window, 0);
     loop {
         let mut chunk = bytes::BytesMut::with_capacity(64 * 1024);
-        let read = match tokio::time::timeout(IDLE_LIMIT, from.read_buf(&mut chunk)).await {
+        let asked = Instant::now();
+        // A read that is given up has taken nothing.
+        let read = match tokio::time::timeout(left, from.read_buf(&mut chunk)).await {
             Ok(read) => read.map(|_| chunk.freeze()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came for two minutes")),
+            Err(_) if came >= pace.least => {
+                (left, came) = (pace.window, 0);
+                continue;
+            }
+            Err(_) => Err(too_slow(came, pace)),
         };
+        left = left.saturating_sub(asked.elapsed());
+        came += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let last = read.as_ref().map_or(true, Bytes::is_empty);
         if to.send(read).await.is_err() || last {
             return;
         }
     }
+}
+
+fn too_slow(came: u64, pace: Pace) -> io::Error {
+    let (came, least) = (bytes(came), bytes(pace.least));
+    let text = format!("{came} came in {} s of waiting, and {least} are the least", pace.window.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 /// The blocking side of [`pump`].

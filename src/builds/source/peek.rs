@@ -40,7 +40,10 @@ impl SourceTree {
             let path = String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/').to_owned();
             let Some(path) = path.strip_prefix(&prefix).map(str::to_owned) else { continue };
             let mut folder = path.as_str();
-            while let Some((parent, _)) = folder.rsplit_once('/') {
+            // Above a folder that is known all are.
+            while let Some((parent, _)) = folder.rsplit_once('/')
+                && !tree.folders.contains(parent)
+            {
                 tree.folders.insert(parent.to_owned());
                 folder = parent;
             }

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use super::extensions::{Extensions, Pending};
 use super::input::{ChannelReader, Counted, OVER_LIMIT, unpacked};
-use super::path::{Node, Tree, TreePath, clean as clean_path, shown};
-use crate::base::filesystem::Filesystem;
+use super::output::{Exact, Hashed};
+use super::path::{Node, Tree, TreePath, check_target, clean as clean_path, shown};
 use crate::base::size::bytes;
 use crate::builds::error::BuildError;
 
@@ -22,7 +22,7 @@ use crate::builds::error::BuildError;
 pub struct SourceLimits {
     /// Bytes of all files together, unpacked.
     pub bytes: u64,
-    /// Entries of any kind.
+    /// Entries of any kind, and the folders that follow from their paths.
     pub files: u64,
     /// Bytes that must stay free on the filesystem of the cleaned tar.
     pub keep_free: u64,
@@ -42,8 +42,20 @@ pub struct SourceSummary {
 /// What the tar format itself may take per entry beside its bytes: header, long name, padding.
 const OVERHEAD: u64 = 4096;
 
-/// The blocking whole: reads all of `from`, leaves the cleaned tar at `to`.
-pub fn clean(from: ChannelReader, to: &Path, strip: bool, limits: SourceLimits) -> Result<SourceSummary, BuildError> {
+/// Bytes that the names may take per file that a source may have: they are held in memory. In trees of packages a path has 100 on average.
+const NAME_BYTES: u64 = 256;
+
+/// What to do about an entry that is refused.
+const MEND: &str = "mend it or leave it out, and send the source again";
+
+/// The blocking whole: reads all of `from`, leaves the cleaned tar at `to` if it is still wanted then.
+pub fn clean(
+    from: ChannelReader,
+    to: &Path,
+    strip: bool,
+    limits: SourceLimits,
+    wanted: &Mutex<bool>,
+) -> Result<SourceSummary, BuildError> {
     let folder = to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(BuildError::io("making", folder))?;
     let name = to.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -55,19 +67,23 @@ pub fn clean(from: ChannelReader, to: &Path, strip: bool, limits: SourceLimits) 
         return Err(from.broke.take().map_or(error, BuildError::Broken));
     }
     let mut summary = cleaner.finish(&beside.0)?;
-    let top = if strip { cleaner.tree.common_top() } else { None };
-    if let Some(top) = top {
-        summary = without_top(&beside.0, &top, limits, summary.bytes)?;
-        cleaner.tree = std::mem::take(&mut cleaner.tree).without_top(&top);
+    let mut tree = cleaner.tree;
+    if let Some(top) = tree.common_top().filter(|_| strip) {
+        // The names are held twice while it is written again, not three times.
+        drop(cleaner.placed);
+        (summary, tree) = without_top(&beside.0, &top, limits, summary.bytes)?;
     }
-    if let Some((link, target)) = cleaner.tree.first_escape() {
-        return Err(BuildError::Entry {
-            entry: shown(link),
-            why: format!("it is a symlink to {}, which is outside of the source tree", shown(target)),
-            hint: Some("replace the symlink by what it points to, or remove it".to_owned()),
-        });
+    if let Some((link, why)) = tree.first_bad_link() {
+        let hint = Some("replace the symlink by what it points to, or remove it".to_owned());
+        return Err(BuildError::Entry { entry: shown(link), why, hint });
+    }
+    // Held over the renaming: what nobody waits for any more nobody would remove.
+    let wanted = wanted.lock().expect("no code panics while it holds this lock");
+    if !*wanted {
+        return Err(BuildError::Cancelled);
     }
     fs::rename(&beside.0, to).map_err(BuildError::io("renaming to", to))?;
+    drop(wanted);
     File::open(folder).and_then(|f| f.sync_all()).map_err(BuildError::io("syncing", folder))?;
     Ok(summary)
 }
@@ -98,8 +114,7 @@ impl Cleaner {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(BuildError::io("writing", path))?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
-        let file = BufWriter::with_capacity(256 * 1024, file);
-        let out = tar::Builder::new(Hashed { file, sha: Sha256::new(), at: 0, looked: 0, folder, keep_free: limits.keep_free });
+        let out = tar::Builder::new(Hashed::new(file, folder, limits.keep_free));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         Ok(Self { limits, tree: Tree::default(), out, path: path.to_owned(), placed: HashMap::new(), files: 0, bytes: 0, now })
     }
@@ -129,15 +144,12 @@ impl Cleaner {
     }
 
     fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>, name: &[u8], link: &[u8]) -> Result<(), BuildError> {
-        let refused = |why: String| BuildError::Entry { entry: shown(name), why, hint: None };
+        let refused = |why: String| BuildError::Entry { entry: shown(name), why, hint: Some(MEND.to_owned()) };
         let Some(path) = clean_path(name).map_err(refused)? else { return Ok(()) };
         if path == b".git" || path.starts_with(b".git/") {
             return Ok(());
         }
         self.files += 1;
-        if self.files > self.limits.files {
-            return Err(too_large(format!("more than {} files", self.limits.files)));
-        }
         let header = entry.header();
         let mode = if header.mode().map_err(|e| refused(e.to_string()))? & 0o111 != 0 { 0o755 } else { 0o644 };
         let mtime = self.time(header.mtime().unwrap_or(0));
@@ -146,7 +158,7 @@ impl Cleaner {
         let folder = kind == EntryType::Directory || (kind == EntryType::Regular && name.ends_with(b"/") && size == 0);
         match kind {
             _ if folder => {
-                self.tree.add(&path, Node::Folder { given: true }).map_err(refused)?;
+                self.place(&path, name, Node::Folder { given: true })?;
                 let mut header = plain_header(EntryType::Directory, 0o755, mtime, 0);
                 self.append(&mut header, &path, io::empty())
             }
@@ -155,14 +167,15 @@ impl Cleaner {
             }
             EntryType::Regular | EntryType::Continuous => {
                 self.grow(size, name)?;
-                self.tree.add(&path, Node::File).map_err(refused)?;
+                self.place(&path, name, Node::File)?;
                 self.file(&path, mode, mtime, size, entry)
             }
             EntryType::Symlink => {
-                if link.is_empty() || link.contains(&0) || size != 0 {
-                    return Err(refused("it is a symlink without a proper target".to_owned()));
+                if size != 0 {
+                    return Err(refused("it is a symlink that holds bytes".to_owned()));
                 }
-                self.tree.add(&path, Node::Link { target: link.to_vec() }).map_err(refused)?;
+                check_target(link).map_err(refused)?;
+                self.place(&path, name, Node::Link { target: link.to_vec() })?;
                 let mut header = plain_header(EntryType::Symlink, 0o777, mtime, 0);
                 let done = self.out.append_link(&mut header, os_path(&path), os_path(link));
                 done.map_err(BuildError::io("writing", &self.path))
@@ -175,18 +188,35 @@ impl Cleaner {
         }
     }
 
+    /// Gives an entry its place in the tree, which must not grow beyond what a source may be.
+    fn place(&mut self, path: &TreePath, name: &[u8], node: Node) -> Result<(), BuildError> {
+        let refused = |why: String| BuildError::Entry { entry: shown(name), why, hint: Some(MEND.to_owned()) };
+        self.tree.add(path, node).map_err(refused)?;
+        let most = self.limits.files;
+        let nodes = u64::try_from(self.tree.len()).unwrap_or(u64::MAX);
+        // A folder may be given again and again: that adds entries, and nothing to the tree.
+        if self.files.max(nodes) > most {
+            return Err(too_large(format!("more than {most} files and folders")));
+        }
+        let names = u64::try_from(self.tree.name_bytes()).unwrap_or(u64::MAX);
+        if names > most.saturating_mul(NAME_BYTES) {
+            return Err(too_large(format!("its names alone take more than {}", bytes(most.saturating_mul(NAME_BYTES)))));
+        }
+        Ok(())
+    }
+
     /// A hardlink becomes a copy of the file before it: an image has no use for the identity.
     fn hardlink(&mut self, path: &TreePath, name: &[u8], link: &[u8], mtime: u64) -> Result<(), BuildError> {
-        let refused = |why: String| BuildError::Entry { entry: shown(name), why, hint: None };
+        let refused = |why: String| BuildError::Entry { entry: shown(name), why, hint: Some(MEND.to_owned()) };
         let target = clean_path(link).map_err(|why| refused(format!("it is a hardlink to {}: {why}", shown(link))))?;
         let found = target.as_ref().and_then(|target| self.placed.get(target)).copied();
         let Some((at, size, mode)) = found else {
             return Err(refused(format!("it is a hardlink to {}, which is no file before it in the archive", shown(link))));
         };
         self.grow(size, name)?;
-        self.tree.add(path, Node::File).map_err(refused)?;
+        self.place(path, name, Node::File)?;
         let failed = BuildError::io("copying in", &self.path);
-        let copied = self.out.get_mut().file.flush().and_then(|()| {
+        let copied = self.out.get_mut().flush().and_then(|()| {
             let mut again = File::open(&self.path)?;
             again.seek(SeekFrom::Start(at))?;
             Ok(again)
@@ -197,10 +227,10 @@ impl Cleaner {
 
     fn file(&mut self, path: &TreePath, mode: u32, mtime: u64, size: u64, from: &mut impl Read) -> Result<(), BuildError> {
         let mut header = plain_header(EntryType::Regular, mode, mtime, size);
-        let mut exact = Exact { inner: from, left: size };
+        let mut exact = Exact::new(from, size);
         self.append(&mut header, path, &mut exact)?;
         // The bytes end at the last full block before where we stand now.
-        let end = self.out.get_ref().at;
+        let end = self.out.get_ref().at();
         let start = end - size.div_ceil(512) * 512;
         self.placed.insert(path.clone(), (start, size, mode));
         Ok(())
@@ -241,10 +271,7 @@ impl Cleaner {
     fn finish(&mut self, path: &Path) -> Result<SourceSummary, BuildError> {
         let failed = || BuildError::io("writing", path);
         self.out.finish().map_err(failed())?;
-        let hashed = self.out.get_mut();
-        hashed.file.flush().map_err(failed())?;
-        hashed.file.get_ref().sync_all().map_err(failed())?;
-        let sha256 = hashed.sha.clone().finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let sha256 = self.out.get_mut().finish().map_err(failed())?;
         Ok(SourceSummary { files: self.files, bytes: self.bytes, sha256 })
     }
 }
@@ -253,7 +280,7 @@ impl Cleaner {
 const EARLIEST: u64 = 315_532_800;
 
 /// Writes a cleaned tar again without its top folder.
-fn without_top(path: &Path, top: &[u8], limits: SourceLimits, bytes: u64) -> Result<SourceSummary, BuildError> {
+fn without_top(path: &Path, top: &[u8], limits: SourceLimits, bytes: u64) -> Result<(SourceSummary, Tree), BuildError> {
     let whole = File::open(path).map_err(BuildError::io("reading", path))?;
     let beside = Scratch(path.with_extension("stripped"));
     let mut cleaner = Cleaner::create(&beside.0, limits)?;
@@ -269,7 +296,7 @@ fn without_top(path: &Path, top: &[u8], limits: SourceLimits, bytes: u64) -> Res
     let summary = cleaner.finish(&beside.0)?;
     debug_assert_eq!(summary.bytes, bytes, "the same files with shorter names");
     fs::rename(&beside.0, path).map_err(BuildError::io("renaming to", path))?;
-    Ok(summary)
+    Ok((summary, cleaner.tree))
 }
 
 fn plain_header(kind: EntryType, mode: u32, mtime: u64, size: u64) -> Header {
@@ -297,74 +324,4 @@ fn archive_error(error: &io::Error, limits: SourceLimits) -> BuildError {
         return too_large(format!("it unpacks to more than {} MiB", limits.bytes >> 20));
     }
     BuildError::Archive { why: error.to_string() }
-}
-
-/// Gives exactly as many bytes as the header promised, or an error: the tar written must stay in step.
-struct Exact<'a, R> {
-    inner: &'a mut R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exact<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
-        if most == 0 {
-            return Ok(0);
-        }
-        let n = self.inner.read(&mut buf[..most])?;
-        if n == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle of a file"));
-        }
-        self.left -= n as u64;
-        Ok(n)
-    }
-}
-
-struct Hashed {
-    file: BufWriter<File>,
-    sha: Sha256,
-    at: u64,
-    /// Where we stood when we last looked at the filesystem.
-    looked: u64,
-    folder: PathBuf,
-    keep_free: u64,
-}
-
-/// So many bytes are written between looks at what is free.
-const LOOK_EVERY: u64 = 4 << 20;
-
-impl Hashed {
-    /// Ends a source that would eat the reserve, while there still is one.
-    fn look(&mut self) -> io::Result<()> {
-        if self.at < self.looked + LOOK_EVERY {
-            return Ok(());
-        }
-        self.looked = self.at;
-        match Filesystem::of(&self.folder) {
-            Ok(fs) if fs.free < self.keep_free => {
-                let text = format!(
-                    "after {} of it only {} are free, and {} must stay so",
-                    bytes(self.at),
-                    bytes(fs.free),
-                    bytes(self.keep_free)
-                );
-                Err(io::Error::new(io::ErrorKind::StorageFull, text))
-            }
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-}
-
-impl Write for Hashed {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.look()?;
-        let n = self.file.write(buf)?;
-        self.sha.update(&buf[..n]);
-        self.at += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

@@ -4,6 +4,8 @@ use super::peek::SourceTree;
 use super::{SourceLimits, SourceSummary, read_manifest_files, receive};
 use crate::builds::error::BuildError;
 
+mod costs;
+
 const LIMITS: SourceLimits = SourceLimits { bytes: 1 << 20, files: 50, keep_free: 0 };
 
 /// One entry, written byte by byte: the tar crate refuses to write most of what is tested here.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::moby::buildkit::v1::control_client::ControlClient;
+use bollard::moby::buildkit::v1::sourcepolicy::{MatchType, Policy, PolicyAction, Rule, Selector};
 use bollard::moby::buildkit::v1::{SolveRequest, StatusRequest};
 use http::Uri;
 use tokio::sync::mpsc::Sender;
@@ -12,6 +13,7 @@ use tower::service_fn;
 
 use super::super::client::Docker;
 use super::super::error::{DockerError, root_cause};
+use super::super::images::split_reference;
 use super::session::{ContextStream, Offer};
 use super::status::{FailedStep, Progress, StepEvent};
 use crate::base::secret::Secret;
@@ -57,7 +59,8 @@ impl Docker {
     /// killed), removes the session, and leaves only cache.
     pub async fn solve(&self, job: SolveJob, events: Sender<StepEvent>) -> Result<Solved, SolveError> {
         let (session, reference, upload_id) = (random_id(), random_id(), random_id());
-        let request = request(&job, &session, &reference, &upload_id);
+        let mut request = request(&job, &session, &reference, &upload_id);
+        request.source_policy = Some(no_image_of_others(&self.image_prefix(), &job.tag));
         let offer = Offer { upload_id, context: job.context, secrets: job.secrets };
         let _serving = self.open_session(&session, offer).await?;
         let channel = self.control_channel().await?;
@@ -151,6 +154,24 @@ fn request(job: &SolveJob, session: &str, reference: &str, upload_id: &str) -> S
         // No entitlements: neither the host's network nor insecure mode can be asked for.
         ..Default::default()
     }
+}
+
+/// What a build may start from or copy out of: anything but images under our names, which are what apps' builds made, with those of its own
+/// repository let through. BuildKit itself asks this of every image that it is to open, whatever a Dockerfile or another frontend makes
+/// the name of. An engine whose BuildKit is older than 0.11 (Docker 20.10) passes over it and opens them all.
+fn no_image_of_others(prefix: &str, tag: &str) -> Policy {
+    let rule = |action: PolicyAction, pattern: String| Rule {
+        action: action.into(),
+        selector: Some(Selector { identifier: pattern, match_type: MatchType::Regex.into(), constraints: Vec::new() }),
+        updates: None,
+    };
+    let own = split_reference(tag).0;
+    // The last rule that fits decides. A frontend may leave out the registry or spell it otherwise, and the engine finds the image all the same.
+    let rules = vec![
+        rule(PolicyAction::Deny, format!("(^|/){prefix}")),
+        rule(PolicyAction::Allow, format!("^(docker-image://)?docker\\.io/{own}[:@]")),
+    ];
+    Policy { version: 1, rules }
 }
 
 fn failure(status: &tonic::Status, step: Option<FailedStep>) -> SolveError {

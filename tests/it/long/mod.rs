@@ -4,6 +4,7 @@ mod crash_walk;
 mod docker_faults;
 mod held;
 mod init;
+mod isolation;
 mod size;
 mod upgrade;
 mod zero_loss;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::base::clock::UnixMillis;
 use crate::deploys::tests::{Fixture, commit, fixture, git};
@@ -60,4 +62,50 @@ async fn a_push_that_is_asked_for_again_when_it_is_over_leaves_no_pin() {
     server.world.unpin(&deploy).await;
     assert_eq!(push().await.id, deploy.id);
     assert_eq!(pins(), "", "nobody would take it away");
+}
+
+/// What is uploaded: a tar of one file.
+fn tarball() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "index.html", &b"hi"[..]).expect("memory can be written");
+    tar.into_inner().expect("memory can be written")
+}
+
+/// Few threads for blocking work: they are soon gone if each upload may hold one.
+#[test]
+fn uploads_that_stall_keep_nobody_else_from_deploying() {
+    let threads = uploads::AT_ONCE + 4;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(threads).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let Fixture { dir: _dir, world, app } = fixture().await;
+        let commit = commit(&world, &app, "one");
+        world.store.app_create(&AppName::parse("other").expect("valid"), "root", 100).await.expect("app");
+        let server = Server { world, started_at: UnixMillis::now() };
+        let who = |name: &str| Who(Identity::Admin { name: name.to_owned() });
+        let mut stalled = tokio::task::JoinSet::new();
+        let mut stall = |who: Who| {
+            let server = server.clone();
+            let body = Body::from_stream(futures_util::stream::pending::<std::io::Result<axum::body::Bytes>>());
+            stalled.spawn(async move { server.receive(&who, body).await.map(|_| ()) });
+        };
+
+        (0..2 * threads).for_each(|_| stall(who("one of many")));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let query = Query(DeployQuery { source: Some(BodySource::Tarball), wait: false });
+        let request = Request::new(Body::from(tarball()));
+        let upload = create(State(server.clone()), who("another"), Path("other".to_owned()), query, request);
+        tokio::time::timeout(Duration::from_secs(10), upload).await.expect("it waits for no other's").expect("admitted");
+
+        (0..2 * threads).for_each(|n| stall(who(&format!("one of {n}"))));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let root = who("root");
+        let deploy = server.deploy_commit(&app, commit, &root);
+        tokio::time::timeout(Duration::from_secs(10), deploy).await.expect("it waits for no upload").expect("admitted");
+        let thread = tokio::time::timeout(Duration::from_secs(10), tokio::task::spawn_blocking(|| ()));
+        thread.await.expect("a thread is free").expect("no panic");
+    });
 }
