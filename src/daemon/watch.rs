@@ -63,12 +63,21 @@ pub async fn watch(world: Arc<World>) {
 
 impl Watch {
     async fn look(&mut self) {
+        self.routes();
         self.roles().await;
         self.disks().await;
         self.certificates().await;
         self.calm_down().await;
         self.ends_of_the_hour().await;
         self.stuck().await;
+    }
+
+    /// Whatever else is away. Beside this watch: a proxy that does not answer is waited for.
+    fn routes(&self) {
+        if self.world.publisher.is_dirty() {
+            let world = Arc::clone(&self.world);
+            self.world.crew.start_once("publishing the routes", async move { world.publish_if_dirty().await });
+        }
     }
 
     /// What should run and can't be made to.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::deploys::tests::{Fixture, fixture, instance, without_room};
+use crate::deploys::tests::{Fixture, fixture, instance, until, without_room};
 use crate::instances::vitals::Stuck;
 use crate::names::DeployId;
 
@@ -73,4 +73,19 @@ async fn what_cannot_be_made_to_run_is_told_after_a_while_and_is_over_only_when_
     world.store.instance_forget(row.id).await.expect("forgotten");
     watch.stuck().await;
     assert!(open().await.is_none());
+}
+
+#[tokio::test]
+async fn routes_that_could_not_be_published_are_published_while_docker_is_away() {
+    let Fixture { dir: _dir, world, app: _ } = fixture().await;
+    without_room(&world, async {
+        world.publisher.publish().await.expect_err("its number can't be noted");
+    })
+    .await;
+    assert!(world.publisher.is_dirty());
+
+    watching(&world).look().await;
+
+    until("it is done within one look", async || !world.publisher.is_dirty()).await;
+    assert!(world.docker.answers().await.is_err() && world.publisher.proxies.current().is_some());
 }
