@@ -58,3 +58,13 @@ async fn who_looks_every_few_seconds_opens_no_key_until_a_certificate_changes() 
     publisher.publish().await.expect("each change is published");
     assert_eq!(publisher.known_certificates().await.expect("known").good.len(), 2);
 }
+
+#[test]
+fn routes_are_made_anew_when_a_certificate_ends_and_when_a_clock_that_was_ahead_is_put_right() {
+    let ends = |now| Ends::around(UnixMillis(now), [30, 10, 20].map(UnixMillis).into_iter());
+    let others = |made, now| ends(made).are_others_at(UnixMillis(now));
+    assert_eq!([10, 15, 19, 20, 21, 99].map(|now| others(15, now)), [false, false, false, true, true, true]);
+    assert_eq!([9, 0].map(|now| others(15, now)), [true, true], "the one that ends at 10 has not ended any more");
+    assert_eq!([0, 29, 30, 1000].map(|now| others(99, now)), [true, true, false, false]);
+    assert!(!others(0, 9) && others(0, 10) && !Ends::default().are_others_at(UnixMillis(5)));
+}
