@@ -111,9 +111,7 @@ impl World {
 
     /// Routes that could not be published are tried again, and they are made anew when a certificate has ended. No Docker is needed for it.
     pub async fn publish_if_dirty(&self) {
-        if self.publisher.is_dirty()
-            && let Err(e) = self.publisher.publish().await
-        {
+        if let Err(e) = self.publisher.publish_if_dirty().await {
             tracing::error!("publishing the routes: {e}");
         }
     }

@@ -88,8 +88,21 @@ impl Publisher {
     /// Takes the proxies to what the store says now. With no proxy connected the snapshot waits for one.
     /// Cancel-safe: no; a half-done publish is repeated by the next one.
     pub async fn publish(&self) -> Result<(), PublishError> {
-        let published = self.publish_now().await;
-        // Relaxed: a hint for the next look, nothing is published by it.
+        let mut turn = self.turn.lock().await;
+        self.publish_in(&mut turn).await
+    }
+
+    /// The same, unless somebody else has done it meanwhile. To be called now and then.
+    pub async fn publish_if_dirty(&self) -> Result<(), PublishError> {
+        let mut turn = self.turn.lock().await;
+        if self.is_dirty() { self.publish_in(&mut turn).await } else { Ok(()) }
+    }
+
+    /// Whether it has failed is noted before the turn is given back: the good end of one must not hide that the next has failed.
+    async fn publish_in(&self, turn: &mut u64) -> Result<(), PublishError> {
+        // Relaxed: a hint for the next look, nothing is published by it. From the beginning: one that is dropped is not done.
+        self.dirty.store(true, Ordering::Relaxed);
+        let published = self.publish_now(turn).await;
         self.dirty.store(published.is_err(), Ordering::Relaxed);
         published
     }
@@ -122,12 +135,11 @@ impl Publisher {
         self.ends.lock().expect("no code panics while it holds the ends of certificates")
     }
 
-    async fn publish_now(&self) -> Result<(), PublishError> {
-        let mut turn = self.turn.lock().await;
+    async fn publish_now(&self, turn: &mut u64) -> Result<(), PublishError> {
         if !filesystem::has(&self.config.state_dir, STORE_FLOOR) {
             return Err(PublishError::NoRoom);
         }
-        let version = self.next(&mut turn).await?;
+        let version = self.next(turn).await?;
         let (view, ends) = self.view().await?;
         let snapshot = Arc::new(table::snapshot(&view, version));
         self.proxies.prepare(&snapshot, false).await?;
