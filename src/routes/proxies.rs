@@ -39,7 +39,8 @@ struct Connected {
     prepared: u64,
     rejected: Option<(u64, String)>,
     activated: u64,
-    drained: BTreeSet<InstanceId>,
+    /// The targets at which nothing is in flight any more, with the snapshot that it acted by when it said so.
+    drained: BTreeMap<InstanceId, u64>,
     listening: Vec<SocketAddr>,
     listening_tls: Vec<SocketAddr>,
 }
@@ -50,6 +51,8 @@ struct Inner {
     next_id: u64,
     /// What a proxy that connects now is told.
     current: Option<Arc<Snapshot>>,
+    /// The targets that drain by `current`, with the snapshot from which on each has done so.
+    draining: BTreeMap<InstanceId, u64>,
     /// Cumulative counts by proxy process; those of a dead one stay until the target is forgotten.
     counts: BTreeMap<String, BTreeMap<InstanceId, TargetCounts>>,
 }
@@ -132,7 +135,7 @@ impl Proxies {
             send(&to, ToProxy::Prepare(Snapshot::clone(current)));
             send(&to, ToProxy::Activate { version: current.version });
         }
-        let drained = BTreeSet::new();
+        let drained = BTreeMap::new();
         let (listening, listening_tls) = at;
         let new = Connected { to, generation, prepared: 0, rejected: None, activated: 0, drained, listening, listening_tls };
         inner.connected.insert(id, new);
@@ -153,9 +156,11 @@ impl Proxies {
                 proxy.rejected = Some((version, why));
             }
             FromProxy::Activated { version } => proxy.activated = version,
-            FromProxy::DrainEnded { target, .. } => {
-                proxy.drained.insert(target);
+            // Of the routes that it has said to act by, as what it says comes in order. It says so again after each that names the target.
+            FromProxy::DrainEnded { target, .. } if inner.draining.contains_key(&target) => {
+                proxy.drained.insert(target, proxy.activated);
             }
+            FromProxy::DrainEnded { .. } => {}
             FromProxy::Counts(counts) => {
                 let of = inner.counts.entry(generation.to_owned()).or_default();
                 of.extend(counts.into_iter().map(|c| (c.target, c)));
@@ -219,13 +224,16 @@ impl Proxies {
         {
             let mut inner = self.lock();
             let inner = &mut *inner;
+            let drains = snapshot.targets.iter().filter(|t| t.drain.is_some());
+            let since = |target: &InstanceId| inner.draining.get(target).copied().unwrap_or(version);
+            inner.draining = drains.map(|t| (t.id, since(&t.id))).collect();
             for proxy in inner.connected.values_mut() {
                 // A proxy that came after prepare was sent has not seen this one.
                 if proxy.prepared != version {
                     send(&proxy.to, ToProxy::Prepare(Snapshot::clone(&snapshot)));
                 }
                 send(&proxy.to, ToProxy::Activate { version });
-                proxy.drained.retain(|id| snapshot.targets.iter().any(|t| t.id == *id && t.drain.is_some()));
+                proxy.drained.retain(|id, _| inner.draining.contains_key(id));
             }
             inner.current = Some(snapshot);
         }
@@ -238,8 +246,10 @@ impl Proxies {
         // Of two proxies the one that comes later may be the one that has something in flight.
         tokio::time::sleep_until((self.begun + ALL_CONNECTED).into()).await;
         let all = |inner: &Inner| {
-            let proxies = &inner.connected;
-            (!proxies.is_empty() && proxies.values().all(|p| p.drained.contains(&target))).then_some(())
+            let (proxies, since) = (&inner.connected, inner.draining.get(&target)?);
+            // The end of an earlier drain may have been said late: in between the target served.
+            let is_over = |p: &Connected| p.drained.get(&target).is_some_and(|by| by >= since);
+            (!proxies.is_empty() && proxies.values().all(is_over)).then_some(())
         };
         self.wait(limit, all).await.is_some()
     }

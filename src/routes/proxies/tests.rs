@@ -217,6 +217,34 @@ async fn a_drain_is_over_when_a_proxy_is_there_that_says_so_and_of_this_drain() 
     tokio::join!(async { proxies.activate(Arc::new(serving)).await.expect("activated") }, proxy.follow(4));
     tokio::join!(async { proxies.activate(draining(5)).await.expect("activated") }, proxy.follow(5));
     assert!(!proxies.drained(TARGET, soon).await, "the end of an earlier drain");
+    // The end of this one is on its way while it is made to serve again.
+    let serving = |version| Arc::new(Snapshot { version, targets: Vec::new(), ..Snapshot::clone(&draining(version)) });
+    let late = async {
+        proxy.say(FromProxy::DrainEnded { target: TARGET, forced: 0 }).await;
+        proxy.follow(6).await;
+    };
+    tokio::join!(async { proxies.activate(serving(6)).await.expect("activated") }, late);
+    tokio::join!(async { proxies.activate(draining(7)).await.expect("activated") }, proxy.follow(7));
+    assert!(!proxies.drained(TARGET, soon).await, "the late end of an earlier drain");
+    proxy.say(FromProxy::DrainEnded { target: TARGET, forced: 0 }).await;
+    assert!(proxies.drained(TARGET, PATIENCE).await);
+    // And also while it drains once more, as the daemon did not wait for an answer.
+    for snapshot in [serving(8), draining(9)] {
+        tokio::time::timeout(soon, proxies.activate(snapshot)).await.expect_err("it takes its time");
+    }
+    proxy.say(FromProxy::DrainEnded { target: TARGET, forced: 0 }).await;
+    assert!(!proxies.drained(TARGET, soon).await, "the late end of the drain before the last");
+    proxy.follow(9).await;
+    assert!(!proxies.drained(TARGET, soon).await, "it has not said so of this one");
+    proxy.say(FromProxy::DrainEnded { target: TARGET, forced: 0 }).await;
+    assert!(proxies.drained(TARGET, PATIENCE).await);
+    // A drain that goes on in the next snapshot is over still.
+    let next = async {
+        tokio::time::timeout(soon, proxies.activate(draining(10))).await.expect_err("it takes its time");
+    };
+    next.await;
+    assert!(proxies.drained(TARGET, soon).await);
+    proxy.follow(10).await;
     // A process that is gone has nothing in flight.
     drop(proxy);
     connected(&proxies, 0).await;
