@@ -105,6 +105,7 @@ impl World {
     /// What a crash left of uploads and sources that no deploy waits for, locks in repositories, and events that it cut. To be called before
     /// anybody can upload or push: all that is there then is an earlier daemon's.
     pub async fn before_serving(&self) -> Result<(), StoreError> {
+        self.publisher.know().await?;
         for app in self.store.apps().await? {
             if let Err(e) = self.repos.drop_stale_locks(&app.name) {
                 tracing::warn!(app = %app.name, "{e}");

@@ -55,6 +55,14 @@ struct Inner {
     draining: BTreeMap<InstanceId, u64>,
     /// Cumulative counts by proxy process; those of a dead one stay until the target is forgotten.
     counts: BTreeMap<String, BTreeMap<InstanceId, TargetCounts>>,
+    known: Known,
+}
+
+/// What there is. A proxy is believed nothing of other apps and instances: it may be late, and tell of one that is gone, or be another's.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub apps: BTreeSet<AppName>,
+    pub instances: BTreeSet<InstanceId>,
 }
 
 /// All proxies. Cheap to clone through Arc; no lock is held across an await.
@@ -94,6 +102,12 @@ impl Proxies {
 
     fn bump(&self) {
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// From now on nothing is taken in of other apps and instances than these.
+    pub fn know(&self, known: Known) {
+        self.log.keep_to(&known.apps);
+        self.lock().known = known;
     }
 
     /// Talks to one proxy until it goes. Cancel-safe: no; ends by itself when the stream does.
@@ -169,7 +183,12 @@ impl Proxies {
                 tracing::warn!(generation, ?counts, "the proxy turned clients away");
                 self.meters().take_turned_away(generation, &counts);
             }
-            FromProxy::Metrics(metrics) => self.meters().take(generation, metrics, self.seconds()),
+            FromProxy::Metrics(mut metrics) => {
+                let known = &inner.known;
+                metrics.targets.retain(|of| known.instances.contains(&of.target) && known.apps.contains(&of.app));
+                metrics.apps.retain(|of| known.apps.contains(&of.app));
+                self.meters().take(generation, metrics, self.seconds());
+            }
             FromProxy::Access { lines, lost } => self.log.write(&lines, lost, generation),
         }
         self.bump();
@@ -269,8 +288,9 @@ impl Proxies {
         inner.counts.retain(|generation, counts| live.contains(generation) || !counts.is_empty());
     }
 
-    /// The app is gone: its access log is closed.
+    /// The app is gone: its access log is closed, and nothing is written to it any more.
     pub fn forget_app(&self, app: &AppName) {
+        self.lock().known.apps.remove(app);
         self.meters().forget_app(app);
         self.log.forget(app);
     }

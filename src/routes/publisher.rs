@@ -17,7 +17,7 @@ use crate::model::deploy::Deploy;
 use crate::model::disk::STORE_FLOOR;
 use crate::model::release::{Config, Release};
 use crate::names::InstanceId;
-use crate::routes::proxies::{Proxies, ProxyTrouble};
+use crate::routes::proxies::{Known, Proxies, ProxyTrouble};
 use crate::routes::table::{self, AppView, InstanceView, Pending, View};
 use crate::store::{Commit, Store, StoreError};
 use crate::wire::proxy::{self as wire, Front};
@@ -184,6 +184,14 @@ impl Publisher {
         Ok(())
     }
 
+    /// Lets the proxies tell of what is in the store. They may, as soon as they connect.
+    pub async fn know(&self) -> Result<(), StoreError> {
+        let apps = self.store.apps().await?.into_iter().filter(|app| !app.destroying).map(|app| app.name).collect();
+        let instances = self.store.instances().await?.into_iter().map(|row| row.id).collect();
+        self.proxies.know(Known { apps, instances });
+        Ok(())
+    }
+
     async fn next(&self, last: &mut u64) -> Result<u64, StoreError> {
         *last = self.store.snapshot_number().await?.max(*last) + 1;
         Ok(*last)
@@ -221,6 +229,11 @@ impl Publisher {
                 instances: views,
             });
         }
+        // Before they have it: they tell of what they are given now, and no more of an app that goes.
+        self.proxies.know(Known {
+            apps: apps.iter().map(|app| app.name.clone()).collect(),
+            instances: instances.iter().map(|row| row.id).collect(),
+        });
         let mut domains = self.store.domains().await?;
         domains.retain(|d| apps.iter().any(|a| a.name == d.app));
         // A spoilt one is left out, and everything else published: `watch` and `paas doctor` tell of it.
