@@ -2,6 +2,8 @@ use super::*;
 use crate::deploys::tests::{Fixture, fixture, instance, until, without_room};
 use crate::instances::vitals::Stuck;
 use crate::names::DeployId;
+use crate::wire::frame;
+use crate::wire::proxy::{FromProxy, VERSION};
 
 /// One that has looked for an hour.
 fn watching(world: &Arc<World>) -> Watch {
@@ -88,4 +90,37 @@ async fn routes_that_could_not_be_published_are_published_while_docker_is_away()
 
     until("it is done within one look", async || !world.publisher.is_dirty()).await;
     assert!(world.docker.answers().await.is_err() && world.publisher.proxies.current().is_some());
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_connected_and_does_not_answer_is_told_of_until_it_is_gone() {
+    let Fixture { dir: _dir, world, app: _ } = fixture().await;
+    let mut watch = watching(&world);
+    let connect = async |pid: u32, connected: usize| {
+        let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+        tokio::spawn(Arc::clone(&world.publisher.proxies).serve(theirs));
+        let (generation, listening, listening_tls) = (pid.to_string(), Vec::new(), Vec::new());
+        let hello = FromProxy::Hello { version: VERSION, pid, generation, active: None, listening, listening_tls };
+        frame::write(&mut ours, &hello).await.expect("said");
+        until("it is connected", async || world.publisher.proxies.connected() == connected).await;
+        ours
+    };
+    let open = async || world.alerts.open(Kind::RoleDown, "proxy").await.map(|alert| alert.text);
+    let frozen = connect(71, 1).await;
+    watch.proxies().await;
+    assert_eq!(open().await, None);
+
+    let refused = world.publisher.publish().await.expect_err("it is waited for").to_string();
+    assert!(refused.contains("process id 71"), "{refused}");
+    watch.proxies().await;
+    let text = open().await.expect("told");
+    assert!(text.contains("process id 71 has not confirmed the newest routes"), "{text}");
+
+    let _other = connect(72, 2).await;
+    watch.proxies().await;
+    assert!(open().await.is_some(), "the other one makes it no better");
+    drop(frozen);
+    until("it is gone", async || world.publisher.proxies.connected() == 1).await;
+    watch.proxies().await;
+    assert_eq!(open().await, None);
 }
