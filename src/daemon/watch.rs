@@ -63,12 +63,22 @@ pub async fn watch(world: Arc<World>) {
 
 impl Watch {
     async fn look(&mut self) {
+        self.routes();
         self.roles().await;
+        self.proxies().await;
         self.disks().await;
         self.certificates().await;
         self.calm_down().await;
         self.ends_of_the_hour().await;
         self.stuck().await;
+    }
+
+    /// Whatever else is away. Beside this watch: a proxy that does not answer is waited for.
+    fn routes(&self) {
+        if self.world.publisher.is_dirty() {
+            let world = Arc::clone(&self.world);
+            self.world.crew.start_once("publishing the routes", async move { world.publish_if_dirty().await });
+        }
     }
 
     /// What should run and can't be made to.
@@ -113,15 +123,6 @@ impl Watch {
             Verdict::Clear => alerts.clear(Kind::DockerDown, "docker", "Docker answers again").await,
             Verdict::Keep => {}
         }
-        let proxies = self.world.publisher.proxies.connected();
-        match self.proxy.look(proxies > 0, Instant::now()) {
-            Verdict::Raise => {
-                let text = "no proxy is connected to the daemon: requests may be refused, and routes do not change";
-                alerts.raise(Kind::RoleDown, "proxy", text, "systemctl restart paas-proxy (or `paas up`)").await;
-            }
-            Verdict::Clear => alerts.clear(Kind::RoleDown, "proxy", "a proxy is connected again").await,
-            Verdict::Keep => {}
-        }
         let dialer = self.world.instances.dial.list().await;
         match self.dialer.look(dialer.is_ok(), Instant::now()) {
             Verdict::Raise => {
@@ -130,6 +131,27 @@ impl Watch {
                 alerts.raise(Kind::RoleDown, "dialer", &text, "systemctl restart paas-dialer (or `paas up`)").await;
             }
             Verdict::Clear => alerts.clear(Kind::RoleDown, "dialer", "the dialer answers again").await,
+            Verdict::Keep => {}
+        }
+    }
+
+    async fn proxies(&mut self) {
+        let (alerts, proxies) = (&self.world.alerts, &self.world.publisher.proxies);
+        let hint = "systemctl restart paas-proxy (or `paas up`)";
+        // One that is connected and frozen, say: it is waited for in vain at each change.
+        if let Some(complaint) = proxies.complaint(ROLE_LIMIT) {
+            self.proxy.look(true, Instant::now());
+            let text = format!("{complaint}; routes do not change as they should, and deploys fail");
+            return alerts.raise(Kind::RoleDown, "proxy", &text, hint).await;
+        }
+        match self.proxy.look(proxies.connected() > 0, Instant::now()) {
+            Verdict::Raise => {
+                let text = "no proxy is connected to the daemon: requests may be refused, and routes do not change";
+                alerts.raise(Kind::RoleDown, "proxy", text, hint).await;
+            }
+            Verdict::Clear => {
+                alerts.clear(Kind::RoleDown, "proxy", "a proxy is connected and acts by the newest routes").await;
+            }
             Verdict::Keep => {}
         }
     }

@@ -72,6 +72,7 @@ impl World {
         crash::point(Point::DestroyImagesGone);
         self.repos.remove(&app.name).await?;
         crash::point(Point::DestroyRepoGone);
+        // First: a line that still came would make the folder again.
         self.publisher.proxies.forget_app(&app.name);
         self.logs.remove_app(&app.name)?;
         crash::point(Point::DestroyLogsGone);

@@ -106,6 +106,7 @@ impl World {
     /// anybody can upload or push: all that is there then is an earlier daemon's.
     pub async fn before_serving(&self) -> Result<(), StoreError> {
         self.repos.remove_leftovers();
+        self.publisher.know().await?;
         for app in self.store.apps().await? {
             if let Err(e) = self.repos.drop_stale_locks(&app.name) {
                 tracing::warn!(app = %app.name, "{e}");

@@ -136,7 +136,7 @@ async fn instance_of(world: &World, app: &App, deploy: DeployId, process: &str, 
 }
 
 /// Until it is so: whatever a task does needs a moment.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     for _ in 0..100 {
         if is_so().await {
             return;

@@ -81,7 +81,6 @@ impl World {
                 }
                 _ = look.tick() => {
                     self.put_right(None, false).await;
-                    self.publish_if_dirty().await;
                     let world = Arc::clone(self);
                     self.crew.start_once("removing what was left in Docker", async move { world.drop_orphans().await });
                 }
@@ -110,10 +109,9 @@ impl World {
         }
     }
 
-    async fn publish_if_dirty(&self) {
-        if self.publisher.is_dirty()
-            && let Err(e) = self.publisher.publish().await
-        {
+    /// Routes that could not be published are tried again, and they are made anew when a certificate has ended. No Docker is needed for it.
+    pub async fn publish_if_dirty(&self) {
+        if let Err(e) = self.publisher.publish_if_dirty().await {
             tracing::error!("publishing the routes: {e}");
         }
     }

@@ -2,24 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::clock::UnixMillis;
 use crate::logs::{Kind, LineWriter, LogStore, Source, Stream};
 use crate::names::AppName;
 use crate::wire::proxy::{AccessLine, WHOLE};
 
-/// Writes access lines; one writer per app, opened at its first line.
+/// Proxy processes whose lost lines are remembered: more than can be connected at once.
+const MOST_PROCESSES: usize = 100;
+
+/// Writes access lines of the apps that there are.
 pub struct AccessLog {
     logs: Arc<LogStore>,
-    writers: Mutex<BTreeMap<AppName, Arc<LineWriter>>>,
+    /// By app; a writer is opened at its first line. Of no other app anything is written: its folder would be made, or made again.
+    apps: Mutex<BTreeMap<AppName, Option<Arc<LineWriter>>>>,
     /// How many lines each proxy process says it has lost; the difference is told in the log.
     lost: Mutex<BTreeMap<String, u64>>,
 }
 
 impl AccessLog {
     pub fn new(logs: Arc<LogStore>) -> Self {
-        Self { logs, writers: Mutex::default(), lost: Mutex::default() }
+        Self { logs, apps: Mutex::default(), lost: Mutex::default() }
     }
 
     /// Takes a batch of one proxy process and its cumulative count of lost lines.
@@ -27,6 +31,11 @@ impl AccessLog {
         let newly_lost = {
             let mut all = self.lost.lock().expect("no code panics while it holds this lock");
             let before = all.insert(generation.to_owned(), lost).unwrap_or(0);
+            if all.len() > MOST_PROCESSES
+                && let Some(other) = all.keys().find(|process| *process != generation).cloned()
+            {
+                all.remove(&other);
+            }
             lost.saturating_sub(before)
         };
         for line in lines {
@@ -43,19 +52,36 @@ impl AccessLog {
     }
 
     fn line(&self, app: &AppName, at: UnixMillis, text: &str) {
-        let mut writers = self.writers.lock().expect("no code panics while it holds this lock");
-        if !writers.contains_key(app) {
+        // Held while the line is written: who has forgotten an app may remove its folder.
+        let mut apps = self.apps();
+        let Some(writer) = apps.get_mut(app) else { return };
+        if writer.is_none() {
             match self.logs.writer(&Source::of_kind(app.clone(), Kind::Router)) {
-                Ok(writer) => drop(writers.insert(app.clone(), writer)),
+                Ok(opened) => *writer = Some(opened),
                 Err(e) => return tracing::warn!(%app, "the app's access log cannot be written: {e}"),
             }
         }
-        writers[app].line_at(at, Stream::Stdout, text);
+        if let Some(writer) = writer {
+            writer.line_at(at, Stream::Stdout, text);
+        }
+    }
+
+    /// These are the apps that there are; the writers of others are closed.
+    pub fn keep_to(&self, known: &BTreeSet<AppName>) {
+        let mut apps = self.apps();
+        apps.retain(|app, _| known.contains(app));
+        for app in known {
+            apps.entry(app.clone()).or_default();
+        }
     }
 
     /// The app is gone; so is its writer.
     pub fn forget(&self, app: &AppName) {
-        self.writers.lock().expect("no code panics while it holds this lock").remove(app);
+        self.apps().remove(app);
+    }
+
+    fn apps(&self) -> MutexGuard<'_, BTreeMap<AppName, Option<Arc<LineWriter>>>> {
+        self.apps.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -147,6 +173,8 @@ fn millis(micros: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::names::InstanceId;
 
@@ -182,17 +210,28 @@ mod tests {
         assert_eq!(fields("not a line"), None);
     }
 
-    #[test]
-    fn lines_that_were_lost_are_told_once_to_those_whose_they_may_have_been() {
-        let folder = tempfile::tempdir().expect("a temp dir");
+    fn shop() -> AppName {
+        AppName::parse("shop").expect("an app")
+    }
+
+    /// The logs in this folder, access lines of no app yet, and one of the app shop.
+    fn begun(folder: &std::path::Path) -> (Arc<LogStore>, AccessLog, AccessLine<'static>) {
         let config = crate::config::LogsConfig { max_bytes_per_app: 1 << 20, lines_per_second: 100, burst: 100 };
-        let logs = LogStore::open(folder.path().to_owned(), &config);
-        let (log, app) = (AccessLog::new(Arc::clone(&logs)), AppName::parse("shop").expect("an app"));
+        let logs = LogStore::open(folder.to_owned(), &config);
         let mut line: AccessLine<'static> = serde_json::from_str(
             r#"{"at":1,"app":"shop","target":null,"method":"GET","path":"/","host":"shop.test","status":200,"bytes_in":0,"bytes_out":0,"micros_total":1,"micros_first_byte":null,"client":"::1","request_id":"id","held_ms":0,"retries":0,"error":null}"#,
         )
         .expect("a line");
         line.at = UnixMillis::now();
+        (Arc::clone(&logs), AccessLog::new(logs), line)
+    }
+
+    #[test]
+    fn lines_that_were_lost_are_told_once_to_those_whose_they_may_have_been() {
+        let folder = tempfile::tempdir().expect("a temp dir");
+        let (logs, log, line) = begun(folder.path());
+        let app = shop();
+        log.keep_to(&BTreeSet::from([shop()]));
         // Cumulative, for each process of its own.
         for (lost, generation) in [(0, "one"), (7, "one"), (7, "one"), (9, "one"), (3, "two")] {
             log.write(std::slice::from_ref(&line), lost, generation);
@@ -201,5 +240,42 @@ mod tests {
         let page = logs.query(&query, None).expect("the log");
         let told: Vec<&str> = page.lines.iter().filter_map(|l| l.text.strip_prefix("at=warn lost=")?.split(' ').next()).collect();
         assert_eq!(told, ["7", "2", "3"]);
+    }
+
+    #[test]
+    fn nothing_is_written_of_an_app_that_is_gone_or_never_was() {
+        let folder = tempfile::tempdir().expect("a temp dir");
+        let (logs, log, line) = begun(folder.path());
+        let there = || std::fs::read_dir(folder.path()).expect("read").count();
+        log.keep_to(&BTreeSet::from([shop()]));
+        log.write(std::slice::from_ref(&line), 0, "one");
+        assert_eq!(there(), 1);
+
+        // One that ended after the end of its app; and an app of that name has only its own.
+        log.forget(&shop());
+        logs.remove_app(&shop()).expect("removed");
+        log.write(std::slice::from_ref(&line), 0, "one");
+        assert_eq!(there(), 0);
+        log.keep_to(&BTreeSet::from([shop()]));
+        log.write(std::slice::from_ref(&line), 0, "one");
+        let query = crate::logs::Query { app: shop(), num: None, processes: Vec::new(), since: None, grep: None };
+        assert_eq!(logs.query(&query, None).expect("the log").lines.len(), 1);
+
+        log.keep_to(&BTreeSet::new());
+        logs.remove_app(&shop()).expect("removed");
+        for n in 0..100 {
+            let app = Some(Cow::Owned(AppName::parse(&format!("app-{n}")).expect("an app")));
+            log.write(&[AccessLine { app, ..line.clone() }, line.clone()], 0, "one");
+        }
+        assert_eq!(there(), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_of_proxies_that_make_themselves_up_is_bounded() {
+        let folder = tempfile::tempdir().expect("a temp dir");
+        let log = begun(folder.path()).1;
+        (0..1000).for_each(|n| log.write(&[], 1, &format!("process {n}")));
+        let lost = log.lost.lock().expect("lost");
+        assert!(lost.len() == MOST_PROCESSES && lost.contains_key("process 999"), "{lost:?}");
     }
 }

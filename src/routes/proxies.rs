@@ -6,18 +6,30 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::names::{AppName, InstanceId};
 use crate::routes::access_log::AccessLog;
 use crate::routes::metrics::Meters;
 use crate::wire::frame;
-use crate::wire::proxy::{FromProxy, Snapshot, TargetCounts, ToProxy, VERSION};
+use crate::wire::proxy::{FromProxy, Snapshot, TargetCounts, VERSION};
 
+mod connected;
+mod counts;
 mod hearing;
+mod outbox;
+
+use connected::Connected;
+use counts::Counts;
 
 /// A proxy that sends more than this in one message is not ours.
 const MESSAGE_LIMIT: usize = 16 << 20;
+/// And its first one tells no more than who it is, at once.
+const HELLO_SIZE: usize = 64 << 10;
+const HELLO_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a proxy may take to prepare or to activate routes.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Proxies try every 200 ms at least: after this long a daemon that was started knows all of them.
 const ALL_CONNECTED: Duration = Duration::from_secs(1);
@@ -28,20 +40,8 @@ pub enum ProxyTrouble {
     NoProxy,
     #[error("the proxy refused the new routes: {0}")]
     Rejected(String),
-    #[error("the proxy did not answer in {} s", .0.as_secs())]
-    Silent(Duration),
-}
-
-/// One connected proxy process.
-struct Connected {
-    to: mpsc::UnboundedSender<ToProxy>,
-    generation: String,
-    prepared: u64,
-    rejected: Option<(u64, String)>,
-    activated: u64,
-    drained: BTreeSet<InstanceId>,
-    listening: Vec<SocketAddr>,
-    listening_tls: Vec<SocketAddr>,
+    #[error("the proxy did not answer in {} s ({who})", ANSWER_LIMIT.as_secs())]
+    Silent { who: String },
 }
 
 #[derive(Default)]
@@ -50,8 +50,17 @@ struct Inner {
     next_id: u64,
     /// What a proxy that connects now is told.
     current: Option<Arc<Snapshot>>,
-    /// Cumulative counts by proxy process; those of a dead one stay until the target is forgotten.
-    counts: BTreeMap<String, BTreeMap<InstanceId, TargetCounts>>,
+    /// The targets that drain by `current`, with the snapshot from which on each has done so.
+    draining: BTreeMap<InstanceId, u64>,
+    known: Known,
+    counts: Counts,
+}
+
+/// What there is. A proxy is believed nothing of other apps and instances: it may be late, and tell of one that is gone, or be another's.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub apps: BTreeSet<AppName>,
+    pub instances: BTreeSet<InstanceId>,
 }
 
 /// All proxies. Cheap to clone through Arc; no lock is held across an await.
@@ -93,27 +102,30 @@ impl Proxies {
         self.changed.send_modify(|n| *n += 1);
     }
 
+    /// From now on nothing is taken in of other apps and instances than these.
+    pub fn know(&self, known: Known) {
+        self.log.keep_to(&known.apps);
+        let mut inner = self.lock();
+        inner.counts.keep_to(&known.instances);
+        inner.known = known;
+    }
+
     /// Talks to one proxy until it goes. Cancel-safe: no; ends by itself when the stream does.
     pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite) {
         let (mut from, mut to) = tokio::io::split(Box::pin(stream));
         let mut hearing = hearing::Hearing::default();
-        let hello = hearing.next(&mut from).await;
-        let Ok(Some(FromProxy::Hello { version: VERSION, generation, listening, listening_tls, pid, .. })) = hello else {
+        let hello = tokio::time::timeout(HELLO_LIMIT, hearing.next(&mut from, HELLO_SIZE)).await;
+        let Ok(Ok(Some(FromProxy::Hello { version: VERSION, generation, listening, listening_tls, pid, .. }))) = hello else {
             tracing::warn!("a proxy did not say hello in a version we know; it is closed");
             return;
         };
         tracing::info!(pid, generation, "proxy connected");
-        let (sender, mut outbox) = mpsc::unbounded_channel();
-        let id = self.enter(sender, generation.clone(), (listening, listening_tls));
-        let sending = async {
-            while let Some(message) = outbox.recv().await {
-                if frame::write(&mut to, &message).await.is_err() {
-                    break;
-                }
-            }
-        };
+        let new = Connected::new(pid, generation.clone(), listening, listening_tls);
+        let outbox = Arc::clone(&new.outbox);
+        let id = self.enter(new);
+        let sending = async { while frame::write(&mut to, &outbox.next().await).await.is_ok() {} };
         let receiving = async {
-            while let Ok(Some(message)) = hearing.next(&mut from).await {
+            while let Ok(Some(message)) = hearing.next(&mut from, MESSAGE_LIMIT).await {
                 self.take(id, &generation, message);
             }
         };
@@ -124,17 +136,15 @@ impl Proxies {
         tracing::warn!(pid, generation, "proxy disconnected");
     }
 
-    fn enter(&self, to: mpsc::UnboundedSender<ToProxy>, generation: String, at: (Vec<SocketAddr>, Vec<SocketAddr>)) -> u64 {
+    fn enter(&self, mut new: Connected) -> u64 {
         let mut inner = self.lock();
         let id = inner.next_id;
         inner.next_id += 1;
         if let Some(current) = &inner.current {
-            send(&to, ToProxy::Prepare(Snapshot::clone(current)));
-            send(&to, ToProxy::Activate { version: current.version });
+            new.ask_to_prepare(current);
+            new.outbox.activate(current.version);
+            new.note(Some(current.version));
         }
-        let drained = BTreeSet::new();
-        let (listening, listening_tls) = at;
-        let new = Connected { to, generation, prepared: 0, rejected: None, activated: 0, drained, listening, listening_tls };
         inner.connected.insert(id, new);
         drop(inner);
         self.bump();
@@ -153,19 +163,31 @@ impl Proxies {
                 proxy.rejected = Some((version, why));
             }
             FromProxy::Activated { version } => proxy.activated = version,
-            FromProxy::DrainEnded { target, .. } => {
-                proxy.drained.insert(target);
+            // Of the routes that it has said to act by, as what it says comes in order. It says so again after each that names the target.
+            FromProxy::DrainEnded { target, .. } if inner.draining.contains_key(&target) => {
+                proxy.drained.insert(target, proxy.activated);
             }
-            FromProxy::Counts(counts) => {
-                let of = inner.counts.entry(generation.to_owned()).or_default();
-                of.extend(counts.into_iter().map(|c| (c.target, c)));
+            FromProxy::DrainEnded { .. } => {}
+            FromProxy::Counts(mut counts) => {
+                counts.retain(|c| inner.known.instances.contains(&c.target));
+                let connected = &inner.connected;
+                inner.counts.take(generation, counts.into_iter(), |process| is_live(connected, process));
             }
             FromProxy::Drops(counts) => {
                 tracing::warn!(generation, ?counts, "the proxy turned clients away");
                 self.meters().take_turned_away(generation, &counts);
             }
-            FromProxy::Metrics(metrics) => self.meters().take(generation, metrics, self.seconds()),
+            FromProxy::Metrics(mut metrics) => {
+                let known = &inner.known;
+                metrics.targets.retain(|of| known.instances.contains(&of.target) && known.apps.contains(&of.app));
+                metrics.apps.retain(|of| known.apps.contains(&of.app));
+                self.meters().take(generation, metrics, self.seconds());
+            }
             FromProxy::Access { lines, lost } => self.log.write(&lines, lost, generation),
+        }
+        let current = inner.current.as_ref().map(|current| current.version);
+        if let Some(proxy) = inner.connected.get_mut(&id) {
+            proxy.note(current);
         }
         self.bump();
     }
@@ -188,18 +210,22 @@ impl Proxies {
 
     /// Lets every connected proxy validate `snapshot`. With `required`, at least one has to be there.
     pub async fn prepare(&self, snapshot: &Arc<Snapshot>, required: bool) -> Result<(), ProxyTrouble> {
-        const LIMIT: Duration = Duration::from_secs(10);
         if required {
-            self.wait(LIMIT, |inner| (!inner.connected.is_empty()).then_some(())).await.ok_or(ProxyTrouble::NoProxy)?;
+            let connected = self.wait(ANSWER_LIMIT, |inner| (!inner.connected.is_empty()).then_some(()));
+            connected.await.ok_or(ProxyTrouble::NoProxy)?;
         }
         let mut asked = BTreeSet::new();
-        for (id, proxy) in &mut self.lock().connected {
-            proxy.rejected = None;
-            send(&proxy.to, ToProxy::Prepare(Snapshot::clone(snapshot)));
-            asked.insert(*id);
+        {
+            let mut inner = self.lock();
+            let current = inner.current.as_ref().map(|current| current.version);
+            for (id, proxy) in &mut inner.connected {
+                proxy.ask_to_prepare(snapshot);
+                proxy.note(current);
+                asked.insert(*id);
+            }
         }
         let version = snapshot.version;
-        let answered = self.wait(LIMIT, |inner| {
+        let answered = self.wait(ANSWER_LIMIT, |inner| {
             let refused = inner.connected.values().find_map(|p| p.rejected.as_ref().filter(|(v, _)| *v == version));
             if let Some((_, why)) = refused {
                 return Some(Err(ProxyTrouble::Rejected(why.clone())));
@@ -208,29 +234,44 @@ impl Proxies {
             let mut open = inner.connected.iter().filter(|(id, _)| asked.contains(id));
             open.all(|(_, p)| p.prepared == version).then_some(Ok(()))
         });
-        answered.await.unwrap_or(Err(ProxyTrouble::Silent(LIMIT)))
+        answered.await.unwrap_or_else(|| Err(self.silent(|p| p.prepared == version)))
     }
 
     /// Makes `snapshot` the current one and waits until every connected proxy acts by it. It is current even when one is silent:
-    /// that one gets it when it connects again.
+    /// that one gets it when it answers again.
     pub async fn activate(&self, snapshot: Arc<Snapshot>) -> Result<(), ProxyTrouble> {
-        const LIMIT: Duration = Duration::from_secs(10);
         let version = snapshot.version;
         {
             let mut inner = self.lock();
             let inner = &mut *inner;
+            let drains = snapshot.targets.iter().filter(|t| t.drain.is_some());
+            let since = |target: &InstanceId| inner.draining.get(target).copied().unwrap_or(version);
+            inner.draining = drains.map(|t| (t.id, since(&t.id))).collect();
             for proxy in inner.connected.values_mut() {
                 // A proxy that came after prepare was sent has not seen this one.
                 if proxy.prepared != version {
-                    send(&proxy.to, ToProxy::Prepare(Snapshot::clone(&snapshot)));
+                    proxy.ask_to_prepare(&snapshot);
                 }
-                send(&proxy.to, ToProxy::Activate { version });
-                proxy.drained.retain(|id| snapshot.targets.iter().any(|t| t.id == *id && t.drain.is_some()));
+                proxy.outbox.activate(version);
+                proxy.drained.retain(|id, _| inner.draining.contains_key(id));
+                proxy.note(Some(version));
             }
             inner.current = Some(snapshot);
         }
-        let all = self.wait(LIMIT, |inner| inner.connected.values().all(|p| p.activated >= version).then_some(()));
-        all.await.ok_or(ProxyTrouble::Silent(LIMIT))
+        let all = self.wait(ANSWER_LIMIT, |inner| inner.connected.values().all(|p| p.activated >= version).then_some(()));
+        all.await.ok_or_else(|| self.silent(|p| p.activated >= version))
+    }
+
+    /// Names those that have not answered.
+    fn silent(&self, has_answered: impl Fn(&Connected) -> bool) -> ProxyTrouble {
+        let inner = self.lock();
+        let silent = inner.connected.values().filter(|p| !has_answered(p)).map(|p| format!("process id {}", p.pid));
+        ProxyTrouble::Silent { who: silent.collect::<Vec<_>>().join(", ") }
+    }
+
+    /// What is wrong with a proxy that is connected and has been behind the routes for `limit`.
+    pub fn complaint(&self, limit: Duration) -> Option<String> {
+        self.lock().connected.values().find_map(|p| p.complaint(limit))
     }
 
     /// Waits until every connected proxy (and at least one) has said that nothing of `target` is in flight. False: not within `limit`.
@@ -238,29 +279,30 @@ impl Proxies {
         // Of two proxies the one that comes later may be the one that has something in flight.
         tokio::time::sleep_until((self.begun + ALL_CONNECTED).into()).await;
         let all = |inner: &Inner| {
-            let proxies = &inner.connected;
-            (!proxies.is_empty() && proxies.values().all(|p| p.drained.contains(&target))).then_some(())
+            let (proxies, since) = (&inner.connected, inner.draining.get(&target)?);
+            // The end of an earlier drain may have been said late: in between the target served.
+            let is_over = |p: &Connected| p.drained.get(&target).is_some_and(|by| by >= since);
+            (!proxies.is_empty() && proxies.values().all(is_over)).then_some(())
         };
         self.wait(limit, all).await.is_some()
     }
 
     /// The counts of one target over all proxy processes.
     pub fn counts(&self, target: InstanceId) -> TargetCounts {
-        sum(&self.lock(), target)
+        let inner = self.lock();
+        inner.counts.sum(target, |process| is_live(&inner.connected, process))
     }
 
     pub fn forget(&self, target: InstanceId) {
         self.meters().forget(target, self.seconds());
         let mut inner = self.lock();
-        let live: BTreeSet<String> = inner.connected.values().map(|p| p.generation.clone()).collect();
-        for counts in inner.counts.values_mut() {
-            counts.remove(&target);
-        }
-        inner.counts.retain(|generation, counts| live.contains(generation) || !counts.is_empty());
+        inner.known.instances.remove(&target);
+        inner.counts.forget(target);
     }
 
-    /// The app is gone: its access log is closed.
+    /// The app is gone: its access log is closed, and nothing is written to it any more.
     pub fn forget_app(&self, app: &AppName) {
+        self.lock().known.apps.remove(app);
         self.meters().forget_app(app);
         self.log.forget(app);
     }
@@ -292,25 +334,8 @@ impl Proxies {
     }
 }
 
-fn send(to: &mpsc::UnboundedSender<ToProxy>, message: ToProxy) {
-    // A closed channel means that the proxy is going; its task removes it.
-    let _ = to.send(message);
-}
-
-fn sum(inner: &Inner, target: InstanceId) -> TargetCounts {
-    let live: BTreeSet<&String> = inner.connected.values().map(|p| &p.generation).collect();
-    let mut total = TargetCounts::zero(target);
-    for (generation, counts) in &inner.counts {
-        if let Some(counts) = counts.get(&target) {
-            total.add(counts);
-            if !live.contains(generation) {
-                // A process that is gone has nothing in flight any more.
-                total.in_flight -= counts.in_flight;
-                total.streams -= counts.streams;
-            }
-        }
-    }
-    total
+fn is_live(connected: &BTreeMap<u64, Connected>, process: &str) -> bool {
+    connected.values().any(|p| p.generation == process)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::model::deploy::Deploy;
 use crate::model::disk::STORE_FLOOR;
 use crate::model::release::{Config, Release};
 use crate::names::InstanceId;
-use crate::routes::proxies::{Proxies, ProxyTrouble};
+use crate::routes::proxies::{Known, Proxies, ProxyTrouble};
 use crate::routes::table::{self, AppView, InstanceView, Pending, View};
 use crate::store::{Commit, Store, StoreError};
 use crate::wire::proxy::{self as wire, Front};
@@ -45,8 +45,7 @@ pub struct Publisher {
     suspended: std::sync::Mutex<BTreeSet<InstanceId>>,
     /// A publish has failed: the next look tries again.
     dirty: AtomicBool,
-    /// When the next certificate ends of those that the routes were last made by.
-    next_end: std::sync::Mutex<Option<UnixMillis>>,
+    ends: std::sync::Mutex<Ends>,
     sieve: Sieve,
     /// The certificates as they were read last. Each change of them is published, and so read.
     certificates: Mutex<Option<Arc<Certificates>>>,
@@ -62,7 +61,7 @@ impl Publisher {
             turn: Mutex::new(0),
             suspended: std::sync::Mutex::default(),
             dirty: AtomicBool::new(false),
-            next_end: std::sync::Mutex::default(),
+            ends: std::sync::Mutex::default(),
             sieve: Sieve::default(),
             certificates: Mutex::default(),
         })
@@ -89,8 +88,21 @@ impl Publisher {
     /// Takes the proxies to what the store says now. With no proxy connected the snapshot waits for one.
     /// Cancel-safe: no; a half-done publish is repeated by the next one.
     pub async fn publish(&self) -> Result<(), PublishError> {
-        let published = self.publish_now().await;
-        // Relaxed: a hint for the next look, nothing is published by it.
+        let mut turn = self.turn.lock().await;
+        self.publish_in(&mut turn).await
+    }
+
+    /// The same, unless somebody else has done it meanwhile. To be called now and then.
+    pub async fn publish_if_dirty(&self) -> Result<(), PublishError> {
+        let mut turn = self.turn.lock().await;
+        if self.is_dirty() { self.publish_in(&mut turn).await } else { Ok(()) }
+    }
+
+    /// Whether it has failed is noted before the turn is given back: the good end of one must not hide that the next has failed.
+    async fn publish_in(&self, turn: &mut u64) -> Result<(), PublishError> {
+        // Relaxed: a hint for the next look, nothing is published by it. From the beginning: one that is dropped is not done.
+        self.dirty.store(true, Ordering::Relaxed);
+        let published = self.publish_now(turn).await;
         self.dirty.store(published.is_err(), Ordering::Relaxed);
         published
     }
@@ -113,28 +125,27 @@ impl Publisher {
         self.suspended.lock().expect("no code panics while it holds the suspended instances")
     }
 
-    /// Has a publish failed since the last good one, or has a certificate ended? Then the routes are to be made anew.
+    /// Has a publish failed since the last good one, or has a certificate ended (or come back, as the clock was put right)? Then the routes
+    /// are to be made anew.
     pub fn is_dirty(&self) -> bool {
-        let ended = || self.next_end().is_some_and(|end| end <= UnixMillis::now());
-        self.dirty.load(Ordering::Relaxed) || ended()
+        self.dirty.load(Ordering::Relaxed) || self.ends().are_others_at(UnixMillis::now())
     }
 
-    fn next_end(&self) -> std::sync::MutexGuard<'_, Option<UnixMillis>> {
-        self.next_end.lock().expect("no code panics while it holds the end of a certificate")
+    fn ends(&self) -> std::sync::MutexGuard<'_, Ends> {
+        self.ends.lock().expect("no code panics while it holds the ends of certificates")
     }
 
-    async fn publish_now(&self) -> Result<(), PublishError> {
-        let mut turn = self.turn.lock().await;
+    async fn publish_now(&self, turn: &mut u64) -> Result<(), PublishError> {
         if !filesystem::has(&self.config.state_dir, STORE_FLOOR) {
             return Err(PublishError::NoRoom);
         }
-        let version = self.next(&mut turn).await?;
-        let (view, next_end) = self.view().await?;
+        let version = self.next(turn).await?;
+        let (view, ends) = self.view().await?;
         let snapshot = Arc::new(table::snapshot(&view, version));
         self.proxies.prepare(&snapshot, false).await?;
         self.store.snapshot_set(version).await?;
         self.proxies.activate(snapshot).await?;
-        *self.next_end() = next_end;
+        *self.ends() = ends;
         Ok(())
     }
 
@@ -150,7 +161,7 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let mut turn = self.turn.lock().await;
         let version = self.next(&mut turn).await?;
-        let (mut view, next_end) = self.view().await?;
+        let (mut view, ends) = self.view().await?;
         let pending = Pending {
             app_id: deploy.app_id,
             live: live.to_vec(),
@@ -165,11 +176,19 @@ impl Publisher {
         crash::point(Point::BeforeMoveLive);
         self.store.commit_live(deploy, &Commit { release, live, retire, config, snapshot: version }).await?;
         crash::point(Point::AfterMoveLive);
-        *self.next_end() = next_end;
+        *self.ends() = ends;
         if let Err(silent) = self.proxies.activate(snapshot).await {
             tracing::warn!(app = %deploy.app, deploy = %deploy.id, "{silent}; it gets the routes when it answers again");
         }
         crash::point(Point::SnapshotActivated);
+        Ok(())
+    }
+
+    /// Lets the proxies tell of what is in the store. They may, as soon as they connect.
+    pub async fn know(&self) -> Result<(), StoreError> {
+        let apps = self.store.apps().await?.into_iter().filter(|app| !app.destroying).map(|app| app.name).collect();
+        let instances = self.store.instances().await?.into_iter().map(|row| row.id).collect();
+        self.proxies.know(Known { apps, instances });
         Ok(())
     }
 
@@ -178,9 +197,9 @@ impl Publisher {
         Ok(*last)
     }
 
-    /// The view now, and when the next certificate ends that it was made by. Noted only once the proxies have the view: what a failed
-    /// attempt saw must not count as told.
-    async fn view(&self) -> Result<(View, Option<UnixMillis>), StoreError> {
+    /// The view now, and the ends of the certificates that it was made by. These are noted only once the proxies have the view: what a
+    /// failed attempt saw must not count as told.
+    async fn view(&self) -> Result<(View, Ends), StoreError> {
         let mut apps = Vec::new();
         let instances = self.store.instances().await?;
         let mut maintenances = self.store.maintenances().await?;
@@ -210,13 +229,18 @@ impl Publisher {
                 instances: views,
             });
         }
+        // Before they have it: they tell of what they are given now, and no more of an app that goes.
+        self.proxies.know(Known {
+            apps: apps.iter().map(|app| app.name.clone()).collect(),
+            instances: instances.iter().map(|row| row.id).collect(),
+        });
         let mut domains = self.store.domains().await?;
         domains.retain(|d| apps.iter().any(|a| a.name == d.app));
         // A spoilt one is left out, and everything else published: `watch` and `paas doctor` tell of it.
         let certificates = &self.certificates().await?.good;
         let now = UnixMillis::now();
         let valid = || certificates.iter().filter(|c| !c.has_ended(now));
-        let next_end = valid().map(|c| c.facts.not_after).min();
+        let ends = Ends::around(now, certificates.iter().map(|c| c.facts.not_after));
         let view = View {
             apps,
             domains,
@@ -225,13 +249,33 @@ impl Publisher {
             certified: valid().flat_map(|c| c.hosts.iter().cloned()).collect(),
             front: self.front(table::shown(certificates.clone(), now)),
         };
-        Ok((view, next_end))
+        Ok((view, ends))
     }
 
     /// What holds for every client: certificates, trusted proxies.
     fn front(&self, certs: Vec<wire::Certificate>) -> Front {
         let proxy = &self.config.proxy;
         Front { certs, fallback: self.fallback.clone(), trusted: proxy.trusted_proxies.clone(), limits: (&proxy.limits).into() }
+    }
+}
+
+/// The ends of certificates around the moment for which routes were made. The clock by which that was may have been wrong, either way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    /// The first one to come.
+    next: Option<UnixMillis>,
+    /// The last one that has been.
+    last: Option<UnixMillis>,
+}
+
+impl Ends {
+    fn around(now: UnixMillis, all: impl Iterator<Item = UnixMillis> + Clone) -> Self {
+        Self { next: all.clone().filter(|end| *end > now).min(), last: all.filter(|end| *end <= now).max() }
+    }
+
+    /// Whether other certificates have ended at `now` than those that had.
+    fn are_others_at(self, now: UnixMillis) -> bool {
+        self.next.is_some_and(|next| next <= now) || self.last.is_some_and(|last| last > now)
     }
 }
 

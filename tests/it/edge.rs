@@ -154,6 +154,12 @@ fn a_certificate_that_ends_is_told_of_in_time_and_nobody_is_sent_to_one_that_has
     doctor().fails(1).says(&[&format!("the certificate for {host} has ended")]);
     alerts(&["has ended: clients refuse https"]);
 
+    // The clock was ahead, and is put right.
+    jump(0);
+    eventually("https again", Duration::from_secs(20), || (w.get_host(&host, "/").status == 308).then_some(()));
+    jump(31);
+    eventually("requests are served as they come", PATIENCE, || (w.get_host(&host, "/").status == 200).then_some(()));
+
     add(&Made::certificate_for(&host, 90));
     assert_eq!(w.get_host(&host, "/").status, 308);
     eventually("the alert is over", PATIENCE, || {

@@ -37,6 +37,9 @@ fn here() -> Version {
 /// This page is read when something is wrong: it does not wait for an engine that hangs.
 const DOCKER_LIMIT: Duration = Duration::from_secs(3);
 
+/// A proxy that follows does so within milliseconds.
+const PROXY_LIMIT: Duration = Duration::from_secs(10);
+
 async fn ask_docker(docker: &Docker) -> Part {
     let bad = |detail: String| Part { ok: false, detail };
     match tokio::time::timeout(DOCKER_LIMIT, docker.engine()).await {
@@ -64,9 +67,10 @@ pub async fn status(State(server): State<Server>, who: Who) -> Result<Json<Statu
     let docker = ask_docker(&world.docker).await;
     let disks = world.disk.spaces().await;
     let listening: Vec<String> = world.publisher.proxies.listening().iter().map(ToString::to_string).collect();
-    let proxy = match listening.as_slice() {
-        [] => Part { ok: false, detail: "no proxy is connected".to_owned() },
-        all => Part { ok: true, detail: all.join(", ") },
+    let proxy = match (listening.as_slice(), world.publisher.proxies.complaint(PROXY_LIMIT)) {
+        ([], None) => Part { ok: false, detail: "no proxy is connected".to_owned() },
+        (_, Some(complaint)) => Part { ok: false, detail: complaint },
+        (all, None) => Part { ok: true, detail: all.join(", ") },
     };
     let dialer = match world.instances.dial.list().await {
         Ok(targets) => Part { ok: true, detail: format!("{} targets", targets.len()) },

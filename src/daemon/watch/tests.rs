@@ -1,7 +1,9 @@
 use super::*;
-use crate::deploys::tests::{Fixture, fixture, instance, without_room};
+use crate::deploys::tests::{Fixture, fixture, instance, until, without_room};
 use crate::instances::vitals::Stuck;
 use crate::names::DeployId;
+use crate::wire::frame;
+use crate::wire::proxy::{FromProxy, VERSION};
 
 /// One that has looked for an hour.
 fn watching(world: &Arc<World>) -> Watch {
@@ -73,4 +75,52 @@ async fn what_cannot_be_made_to_run_is_told_after_a_while_and_is_over_only_when_
     world.store.instance_forget(row.id).await.expect("forgotten");
     watch.stuck().await;
     assert!(open().await.is_none());
+}
+
+#[tokio::test]
+async fn routes_that_could_not_be_published_are_published_while_docker_is_away() {
+    let Fixture { dir: _dir, world, app: _ } = fixture().await;
+    without_room(&world, async {
+        world.publisher.publish().await.expect_err("its number can't be noted");
+    })
+    .await;
+    assert!(world.publisher.is_dirty());
+
+    watching(&world).look().await;
+
+    until("it is done within one look", async || !world.publisher.is_dirty()).await;
+    assert!(world.docker.answers().await.is_err() && world.publisher.proxies.current().is_some());
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_connected_and_does_not_answer_is_told_of_until_it_is_gone() {
+    let Fixture { dir: _dir, world, app: _ } = fixture().await;
+    let mut watch = watching(&world);
+    let connect = async |pid: u32, connected: usize| {
+        let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+        tokio::spawn(Arc::clone(&world.publisher.proxies).serve(theirs));
+        let (generation, listening, listening_tls) = (pid.to_string(), Vec::new(), Vec::new());
+        let hello = FromProxy::Hello { version: VERSION, pid, generation, active: None, listening, listening_tls };
+        frame::write(&mut ours, &hello).await.expect("said");
+        until("it is connected", async || world.publisher.proxies.connected() == connected).await;
+        ours
+    };
+    let open = async || world.alerts.open(Kind::RoleDown, "proxy").await.map(|alert| alert.text);
+    let frozen = connect(71, 1).await;
+    watch.proxies().await;
+    assert_eq!(open().await, None);
+
+    let refused = world.publisher.publish().await.expect_err("it is waited for").to_string();
+    assert!(refused.contains("process id 71"), "{refused}");
+    watch.proxies().await;
+    let text = open().await.expect("told");
+    assert!(text.contains("process id 71 has not confirmed the newest routes"), "{text}");
+
+    let _other = connect(72, 2).await;
+    watch.proxies().await;
+    assert!(open().await.is_some(), "the other one makes it no better");
+    drop(frozen);
+    until("it is gone", async || world.publisher.proxies.connected() == 1).await;
+    watch.proxies().await;
+    assert_eq!(open().await, None);
 }

@@ -5,7 +5,6 @@ use std::io;
 
 use tokio::io::AsyncRead;
 
-use super::MESSAGE_LIMIT;
 use crate::wire::frame;
 use crate::wire::proxy::{FromProxy, Heard, heard, passed_over};
 
@@ -20,9 +19,9 @@ pub struct Hearing {
 }
 
 impl Hearing {
-    /// The next message that we know. None: the proxy is gone, or sends what is no message at all. Cancel-safe: no.
-    pub async fn next(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<FromProxy>> {
-        while let Some(bytes) = frame::read_bytes(from, MESSAGE_LIMIT).await? {
+    /// The next message that we know, of at most `limit` bytes. None: the proxy is gone, or sends what is no message at all. Cancel-safe: no.
+    pub async fn next(&mut self, from: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<FromProxy>> {
+        while let Some(bytes) = frame::read_bytes(from, limit).await? {
             match heard(&bytes)? {
                 Heard::Message(message) => {
                     self.search(&bytes, &message);

@@ -58,3 +58,39 @@ async fn who_looks_every_few_seconds_opens_no_key_until_a_certificate_changes() 
     publisher.publish().await.expect("each change is published");
     assert_eq!(publisher.known_certificates().await.expect("known").good.len(), 2);
 }
+
+#[test]
+fn routes_are_made_anew_when_a_certificate_ends_and_when_a_clock_that_was_ahead_is_put_right() {
+    let ends = |now| Ends::around(UnixMillis(now), [30, 10, 20].map(UnixMillis).into_iter());
+    let others = |made, now| ends(made).are_others_at(UnixMillis(now));
+    assert_eq!([10, 15, 19, 20, 21, 99].map(|now| others(15, now)), [false, false, false, true, true, true]);
+    assert_eq!([9, 0].map(|now| others(15, now)), [true, true], "the one that ends at 10 has not ended any more");
+    assert_eq!([0, 29, 30, 1000].map(|now| others(99, now)), [true, true, false, false]);
+    assert!(!others(0, 9) && others(0, 10) && !Ends::default().are_others_at(UnixMillis(5)));
+}
+
+#[tokio::test]
+async fn a_publish_that_is_dropped_on_its_way_is_made_up_for_and_one_that_was_made_up_for_is_not_repeated() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let publisher = publisher(folder.path(), 1).await;
+    let (mut silent, theirs) = tokio::io::duplex(1 << 20);
+    tokio::spawn(Arc::clone(&publisher.proxies).serve(theirs));
+    let (generation, listening, listening_tls) = ("one".to_owned(), Vec::new(), Vec::new());
+    let hello = wire::FromProxy::Hello { version: wire::VERSION, pid: 1, generation, active: None, listening, listening_tls };
+    crate::wire::frame::write(&mut silent, &hello).await.expect("said");
+    while publisher.proxies.connected() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!publisher.is_dirty());
+    tokio::time::timeout(std::time::Duration::from_millis(200), publisher.publish()).await.expect_err("a proxy is waited for");
+    assert!(publisher.is_dirty(), "the routes are not what the store says");
+
+    drop(silent);
+    while publisher.proxies.connected() > 0 {
+        tokio::task::yield_now().await;
+    }
+    publisher.publish_if_dirty().await.expect("published");
+    let published = publisher.proxies.current().expect("a snapshot").version;
+    publisher.publish_if_dirty().await.expect("nothing to do");
+    assert!(!publisher.is_dirty() && publisher.proxies.current().expect("a snapshot").version == published);
+}
