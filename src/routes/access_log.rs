@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(there(), 0);
         log.keep_to(&BTreeSet::from([shop()]));
         log.write(std::slice::from_ref(&line), 0, "one");
-        let query = crate::logs::Query { app: shop(), num: None, processes: Vec::new(), since: None, grep: None };
+        let query = crate::logs::Query::of(shop());
         assert_eq!(logs.query(&query, None).expect("the log").lines.len(), 1);
 
         log.keep_to(&BTreeSet::new());
