@@ -80,8 +80,9 @@ fn uploads_that_stall_keep_nobody_else_from_deploying() {
     let threads = uploads::AT_ONCE + 4;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(threads).enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let Fixture { dir: _dir, world, app } = fixture().await;
+    let runtime = runtime.expect("a runtime");
+    let dir = runtime.block_on(async {
+        let Fixture { dir, world, app } = fixture().await;
         let commit = commit(&world, &app, "one");
         world.store.app_create(&AppName::parse("other").expect("valid"), "root", 100).await.expect("app");
         let server = Server { world, started_at: UnixMillis::now() };
@@ -107,5 +108,9 @@ fn uploads_that_stall_keep_nobody_else_from_deploying() {
         tokio::time::timeout(Duration::from_secs(10), deploy).await.expect("it waits for no upload").expect("admitted");
         let thread = tokio::time::timeout(Duration::from_secs(10), tokio::task::spawn_blocking(|| ()));
         thread.await.expect("a thread is free").expect("no panic");
+        dir
     });
+    // Threads that read write into it until the runtime has ended.
+    drop(runtime);
+    drop(dir);
 }
