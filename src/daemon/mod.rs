@@ -58,7 +58,7 @@ async fn serve(config: Arc<HostConfig>) -> anyhow::Result<()> {
     let router = crate::api::server::router(Server { world: Arc::clone(&world), started_at: UnixMillis::now() });
     let proxy_uid = listen::proxy_uid(&config)?;
     tokio::spawn(listen::serve_proxies(sockets.take_proxy(), proxy_uid, Arc::clone(&world.publisher.proxies)));
-    tokio::spawn(accept::serve(sockets.take_api(), router, doors, world.store.clone()));
+    tokio::spawn(accept::serve(sockets.take_api(), router, doors, world.store.clone(), world.crew.stopping()));
     tokio::spawn(Arc::clone(&world.logs).maintain_forever());
     watch_instances(&world);
     let recovering = Arc::clone(&world);

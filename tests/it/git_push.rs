@@ -273,7 +273,8 @@ fn killed_push(w: &World, app: &str) -> PathBuf {
 
 #[test]
 fn an_app_with_a_push_that_was_killed_can_be_destroyed_and_made_again() {
-    let w = World::shared("git_push");
+    // Its own: another's push would clear up too.
+    let w = World::start();
     let (app, repo) = w.live("halfway", "one");
     killed_push(&w, &app);
 

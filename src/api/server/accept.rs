@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use nix::unistd::Uid;
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::access::Who;
@@ -79,15 +80,19 @@ impl Doors {
     }
 }
 
-/// Accepts until the daemon stops.
-pub async fn serve(listener: UnixListener, router: Router, doors: Arc<Doors>, store: Store) {
+/// Accepts until the daemon stops: then whoever comes waits in the socket for the next daemon.
+pub async fn serve(listener: UnixListener, router: Router, doors: Arc<Doors>, store: Store, mut stopping: watch::Receiver<bool>) {
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                let (router, doors, store) = (router.clone(), Arc::clone(&doors), store.clone());
+                let (router, doors, store, stopping) = (router.clone(), Arc::clone(&doors), store.clone(), stopping.clone());
                 tokio::spawn(async move {
                     if let Some((stream, who)) = identify(stream, &doors, &store).await {
-                        converse(stream, router, who, store).await;
+                        converse(stream, router, who, store, stopping).await;
                     }
                 });
             }
@@ -131,13 +136,19 @@ async fn preface(stream: &mut UnixStream) -> Option<KeyId> {
     KeyId::parse(text.strip_prefix("key ")?).ok()
 }
 
-async fn converse(stream: UnixStream, router: Router, who: Who, store: Store) {
+async fn converse(stream: UnixStream, router: Router, who: Who, store: Store, stopping: watch::Receiver<bool>) {
     let service = service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
-        let (router, who, store) = (router.clone(), who.clone(), store.clone());
+        let (router, who, store, stopping) = (router.clone(), who.clone(), store.clone(), stopping.clone());
         async move {
+            let stops = || std::io::Error::other("the daemon stops");
+            if *stopping.borrow() {
+                return Err(stops());
+            }
             // A task of its own: what a call has begun it ends, also when its client leaves in the middle.
             let answering = tokio::spawn(answer(router, who, store, request));
-            answering.await.map_err(|e| std::io::Error::other(e.to_string()))
+            let answer = answering.await.map_err(|e| std::io::Error::other(e.to_string()))?;
+            // The store closes under what still runs. That is no answer: the caller asks the next daemon.
+            if *stopping.borrow() && answer.status().is_server_error() { Err(stops()) } else { Ok(answer) }
         }
     });
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();

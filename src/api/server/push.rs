@@ -63,12 +63,6 @@ enum Outcome {
     Later,
 }
 
-impl From<Result<(), String>> for Outcome {
-    fn from(done: Result<(), String>) -> Self {
-        done.map_or_else(Self::Refused, |()| Self::Taken)
-    }
-}
-
 impl Push {
     async fn run(&mut self) {
         let branch = self.deploy_branch().await;
@@ -168,6 +162,8 @@ impl Push {
             }
             Decision::Deploy { branch, old, commit } => match self.deploy(branch, old, commit).await {
                 Ok(deploy) => self.follow(&deploy).await,
+                // It may be stored all the same: the next daemon finds it by the push's name.
+                Err(_) if *self.server.world.crew.stopping().borrow() => Outcome::Later,
                 Err(why) => Outcome::Refused(why),
             },
         }
