@@ -205,33 +205,6 @@ fn a_new_binary_that_does_not_get_ready_leaves_the_old_one_serving() {
     quick.stop().nothing_failed();
 }
 
-#[test]
-fn a_stop_in_the_middle_of_an_upgrade_stops_what_was_to_take_over() {
-    let w = World::start();
-    let (old, config) = (proxy_pid(&w), w.config.display().to_string());
-    let proxies = || {
-        let all = crate::support::processes().into_iter();
-        all.filter(|(_, argv)| argv.get(1).is_some_and(|role| role == "proxy") && argv.contains(&config)).count()
-    };
-    let daemon = w.pid_of("daemon").expect("a daemon");
-    let text = std::fs::read_to_string(w.run_dir().join("up.json")).expect("a status");
-    let supervisor = serde_json::from_str::<Value>(&text).expect("JSON")["pid"].as_u64().expect("a process id");
-    // The new one waits until the daemon follows it.
-    signal(daemon, "STOP");
-    std::thread::scope(|scope| {
-        let asked = scope.spawn(|| ask_with_the_built_binary(&w, old));
-        eventually("the new one runs", Duration::from_secs(5), || (proxies() == 2).then_some(()));
-        std::thread::sleep(Duration::from_millis(300));
-        signal(supervisor.try_into().expect("a process id"), "TERM");
-        signal(daemon, "CONT");
-        // Half of what the supervisor waits before it kills.
-        eventually("all have stopped", Duration::from_secs(8), || (proxies() == 0 && w.pid_of("daemon").is_none()).then_some(()));
-        drop(asked.join());
-    });
-    let log = w.logs_of_roles();
-    assert!(!log.contains("killing it"), "one was killed:\n{log}");
-}
-
 /// A number of seconds that no other run of this test sleeps.
 fn naptime() -> String {
     (100_000 + std::process::id()).to_string()
