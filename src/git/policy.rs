@@ -30,13 +30,27 @@ impl Kept {
     }
 }
 
+/// From where a ref goes (None: it does not exist) to where (None: it is removed).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    pub old: Option<CommitSha>,
+    pub new: Option<CommitSha>,
+}
+
+impl Move {
+    /// Whether a ref that is at `found` may be moved so, or has been.
+    pub fn fits(&self, found: &Option<CommitSha>) -> bool {
+        *found == self.old || *found == self.new
+    }
+}
+
 /// What is to be done about one command of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// The app's deploy branch: deploy the commit, and move the branch when it is live.
     Deploy { branch: BranchName, old: Option<CommitSha>, commit: CommitSha },
-    /// Another branch or a tag: it goes from where its pusher saw it (`old`; None: nowhere) to `new` (None: it is removed), and deploys nothing.
-    Keep { what: Kept, old: Option<CommitSha>, new: Option<CommitSha> },
+    /// Another branch or a tag: it moves from where its pusher saw it, and deploys nothing.
+    Keep { what: Kept, by: Move },
     /// `why` is one line for `! [remote rejected]`: what is wrong and what to do.
     Refuse { why: String },
 }
@@ -114,13 +128,13 @@ fn judge_one(app: &AppName, change: &RefChange, deploy_branch: &BranchName) -> D
                 Decision::Refuse { why }
             }
             Ok(branch) if branch == *deploy_branch => Decision::Deploy { branch, old, commit: change.new.clone() },
-            Ok(branch) => Decision::Keep { what: Kept::Branch(branch), old, new },
+            Ok(branch) => Decision::Keep { what: Kept::Branch(branch), by: Move { old, new } },
         };
     }
     if let Some(name) = change.reference.strip_prefix("refs/tags/") {
         return match BranchName::parse(name) {
             Err(bad) => Decision::Refuse { why: format!("tag: {bad}") },
-            Ok(tag) => Decision::Keep { what: Kept::Tag(tag), old, new },
+            Ok(tag) => Decision::Keep { what: Kept::Tag(tag), by: Move { old, new } },
         };
     }
     let shown: String = change.reference.chars().take(SHOWN).flat_map(char::escape_debug).collect();

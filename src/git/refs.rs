@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::policy::Kept;
+use super::policy::{Kept, Move};
 use super::run::Git;
 use super::{GitError, Repos};
 use crate::names::{AppName, BranchName, CommitSha, DeployId};
@@ -39,7 +39,8 @@ impl Repos {
         old: Option<&CommitSha>,
         new: &CommitSha,
     ) -> Result<(), GitError> {
-        self.move_ref(app, &branch_ref(branch), old, Some(new)).await
+        let by = Move { old: old.cloned(), new: Some(new.clone()) };
+        self.move_ref(app, &branch_ref(branch), &by).await
     }
 
     /// Removes the locks that a git of ours left when it was killed in the middle of moving a ref: else no ref of that name moves ever again. To be
@@ -69,37 +70,22 @@ impl Repos {
         Ok(())
     }
 
-    /// Moves what is not deployed from `old` (None: it must not exist) to `new` (None: it goes), or changes nothing and says [`GitError::Moved`]:
-    /// what somebody else pushed meanwhile stays. Durable when it returns, and fine when it is done again. Errors: a branch at what is no commit.
-    pub async fn keep(
-        &self,
-        app: &AppName,
-        what: &Kept,
-        old: Option<&CommitSha>,
-        new: Option<&CommitSha>,
-    ) -> Result<(), GitError> {
-        if let Some(new) = new {
+    /// Moves what is not deployed, or changes nothing and says [`GitError::Moved`]: what somebody else pushed meanwhile stays. Durable when it
+    /// returns, and fine when it is done again. Errors: a branch at what is no commit.
+    pub async fn keep(&self, app: &AppName, what: &Kept, by: &Move) -> Result<(), GitError> {
+        if let Some(new) = &by.new {
             if let Kept::Branch(_) = what {
                 self.require_commit(app, new).await?;
             }
             self.sync_objects(app).await?;
         }
-        self.move_ref(app, &what.reference(), old, new).await
+        self.move_ref(app, &what.reference(), by).await
     }
 
     /// Says [`GitError::Moved`] if [`Repos::keep`] would. Cancel-safe: yes, reads only.
-    pub async fn can_keep(
-        &self,
-        app: &AppName,
-        what: &Kept,
-        old: Option<&CommitSha>,
-        new: Option<&CommitSha>,
-    ) -> Result<(), GitError> {
-        let (reference, found) = (what.reference(), self.at(app, &what.reference()).await?);
-        if found.as_ref() == old || found.as_ref() == new {
-            return Ok(());
-        }
-        Err(GitError::Moved { app: app.clone(), reference, expected: old.cloned(), found })
+    pub async fn can_keep(&self, app: &AppName, what: &Kept, by: &Move) -> Result<(), GitError> {
+        let found = self.at(app, &what.reference()).await?;
+        if by.fits(&found) { Ok(()) } else { Err(elsewhere(app, &what.reference(), by, found)) }
     }
 
     /// Where a branch is; None if there is none. Cancel-safe: yes, reads only.
@@ -161,28 +147,18 @@ impl Repos {
     }
 
     /// One that is at `new` already is fine, so that a step can be done again after a crash.
-    async fn move_ref(
-        &self,
-        app: &AppName,
-        reference: &str,
-        old: Option<&CommitSha>,
-        new: Option<&CommitSha>,
-    ) -> Result<(), GitError> {
-        let repo = self.path(app);
-        let zero = "0".repeat(old.or(new).map_or(0, |commit| commit.as_str().len()));
-        let expected = old.map_or(zero.as_str(), CommitSha::as_str);
+    async fn move_ref(&self, app: &AppName, reference: &str, by: &Move) -> Result<(), GitError> {
+        let (repo, Move { old, new }) = (self.path(app), by);
+        let zero = "0".repeat(old.as_ref().or(new.as_ref()).map_or(0, |commit| commit.as_str().len()));
+        let expected = old.as_ref().map_or(zero.as_str(), CommitSha::as_str);
         let moved = match new {
             Some(new) => Git::new(&repo, &["update-ref", reference, new.as_str(), expected]).output().await,
             None => Git::new(&repo, &["update-ref", "-d", reference, expected]).output().await,
         };
         if let Err(error) = moved {
             let found = self.at(app, reference).await?;
-            if found.as_ref() != new {
-                return Err(if found.as_ref() == old {
-                    error
-                } else {
-                    GitError::Moved { app: app.clone(), reference: reference.to_owned(), expected: old.cloned(), found }
-                });
+            if found != *new {
+                return Err(if found == *old { error } else { elsewhere(app, reference, by, found) });
             }
         }
         self.sync_refs(app, if reference.starts_with("refs/tags/") { "tags" } else { "heads" }).await
@@ -203,6 +179,10 @@ impl Repos {
         folders.push(refs);
         sync_dirs(folders).await
     }
+}
+
+fn elsewhere(app: &AppName, reference: &str, by: &Move, found: Option<CommitSha>) -> GitError {
+    GitError::Moved { app: app.clone(), reference: reference.to_owned(), expected: by.old.clone(), found }
 }
 
 fn pin_name(deploy: DeployId) -> String {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
-use super::policy::{Decision, Kept, MAX_REFS, RefChange, judge};
+use super::policy::{Decision, Kept, MAX_REFS, Move, RefChange, judge};
 use super::*;
 use crate::config::HostConfig;
 use crate::names::{AppName, BranchName, CommitSha, DeployId};
@@ -102,7 +102,7 @@ async fn the_login_user_can_write_objects_and_nothing_else() {
 async fn making_a_repository_again_keeps_its_commits_and_restores_its_config() {
     let world = World::new().await;
     let commit = world.commit(&[("a", "1")]);
-    world.repos.keep(&world.app, &Kept::Branch(branch("main")), None, Some(&commit)).await.expect("stored");
+    world.repos.keep(&world.app, &Kept::Branch(branch("main")), &by(None, Some(&commit))).await.expect("stored");
     let config = world.repos.path(&world.app).join("config");
     let ours = std::fs::read_to_string(&config).expect("read");
     std::fs::write(&config, "[tar \"x\"]\n\tcommand = touch /tmp/owned\n").expect("write");
@@ -119,19 +119,19 @@ async fn what_is_not_deployed_moves_only_from_where_its_pusher_saw_it_and_may_be
     for what in [Kept::Branch(branch("dev")), Kept::Tag(branch("v1"))] {
         let at = async || repos.at(app, &what.reference()).await.expect("read");
         for _ in 0..2 {
-            repos.keep(app, &what, None, Some(&one)).await.expect("made, and once more after a crash");
+            repos.keep(app, &what, &by(None, Some(&one))).await.expect("made, and once more after a crash");
         }
         // Two that saw nothing there: the second would write over the first.
-        let lost = repos.keep(app, &what, None, Some(&two)).await;
+        let lost = repos.keep(app, &what, &by(None, Some(&two))).await;
         assert!(matches!(lost, Err(GitError::Moved { .. })), "{lost:?}");
-        assert!(repos.can_keep(app, &what, None, Some(&two)).await.is_err());
-        repos.can_keep(app, &what, Some(&one), Some(&two)).await.expect("it would");
-        repos.keep(app, &what, Some(&one), Some(&two)).await.expect("moved");
-        let lost = repos.keep(app, &what, Some(&one), None).await;
+        assert!(repos.can_keep(app, &what, &by(None, Some(&two))).await.is_err());
+        repos.can_keep(app, &what, &by(Some(&one), Some(&two))).await.expect("it would");
+        repos.keep(app, &what, &by(Some(&one), Some(&two))).await.expect("moved");
+        let lost = repos.keep(app, &what, &by(Some(&one), None)).await;
         assert!(matches!(lost, Err(GitError::Moved { .. })), "{lost:?}");
         assert_eq!(at().await, Some(two.clone()));
         for _ in 0..2 {
-            repos.keep(app, &what, Some(&two), None).await.expect("removed, and once more");
+            repos.keep(app, &what, &by(Some(&two), None)).await.expect("removed, and once more");
         }
         assert_eq!(at().await, None);
     }
@@ -327,6 +327,10 @@ fn the_hook_is_a_link_to_the_program_and_nothing_else_stays() {
 const ZERO: &str = "0000000000000000000000000000000000000000";
 const ONE: &str = "1111111111111111111111111111111111111111";
 
+fn by(old: Option<&CommitSha>, new: Option<&CommitSha>) -> Move {
+    Move { old: old.cloned(), new: new.cloned() }
+}
+
 fn sha(text: &str) -> CommitSha {
     CommitSha::parse(text).expect("sha")
 }
@@ -346,14 +350,14 @@ fn only_the_deploy_branch_deploys_and_other_branches_and_tags_are_stored() {
         false,
     );
     assert!(matches!(&decisions[0], Decision::Deploy { old: None, .. }));
-    assert!(matches!(&decisions[1], Decision::Keep { what: Kept::Branch(_), old: Some(_), new: Some(_) }));
-    assert!(matches!(&decisions[2], Decision::Keep { what: Kept::Tag(_), old: None, new: Some(_) }));
+    assert!(matches!(&decisions[1], Decision::Keep { what: Kept::Branch(_), by: Move { old: Some(_), new: Some(_) } }));
+    assert!(matches!(&decisions[2], Decision::Keep { what: Kept::Tag(_), by: Move { old: None, new: Some(_) } }));
     let deletes = decide(
         &[change("refs/heads/main", ONE, ZERO), change("refs/heads/f", ONE, ZERO), change("refs/tags/v1", ONE, ZERO)],
         false,
     );
     assert!(matches!(&deletes[0], Decision::Refuse { why } if why.contains("can't be deleted")));
-    let gone = |what: Kept| Decision::Keep { what, old: Some(sha(ONE)), new: None };
+    let gone = |what: Kept| Decision::Keep { what, by: by(Some(&sha(ONE)), None) };
     assert_eq!(deletes[1..], [gone(Kept::Branch(branch("f"))), gone(Kept::Tag(branch("v1")))]);
 }
 

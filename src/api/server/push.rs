@@ -104,8 +104,8 @@ impl Push {
             return true;
         }
         for decision in decisions {
-            if let Decision::Keep { what, old, new } = decision
-                && let Err(e) = self.server.world.repos.can_keep(&self.app.name, what, old.as_ref(), new.as_ref()).await
+            if let Decision::Keep { what, by } = decision
+                && let Err(e) = self.server.world.repos.can_keep(&self.app.name, what, by).await
             {
                 self.line(said(what, &e)).await;
                 return false;
@@ -151,11 +151,11 @@ impl Push {
         let (repos, name) = (&self.server.world.repos, &self.app.name);
         match decision {
             Decision::Refuse { why } => Outcome::Refused(why),
-            Decision::Keep { what, old, new } => {
-                if let Err(e) = repos.keep(name, &what, old.as_ref(), new.as_ref()).await {
+            Decision::Keep { what, by } => {
+                if let Err(e) = repos.keep(name, &what, &by).await {
                     return Outcome::Refused(said(&what, &e));
                 }
-                if let (Kept::Branch(branch), Some(_)) = (&what, &new) {
+                if let (Kept::Branch(branch), Some(_)) = (&what, &by.new) {
                     self.line(policy::stored_line(name, branch, deploy_branch)).await;
                 }
                 Outcome::Taken

@@ -208,9 +208,9 @@ async fn carry_out(
     let text = |error: paas::git::GitError| error.to_string();
     match decision {
         Decision::Refuse { why } => Err(why),
-        Decision::Keep { what, old, new } => {
-            inner.repos.keep(app, &what, old.as_ref(), new.as_ref()).await.map_err(text)?;
-            if let (Kept::Branch(branch), Some(_)) = (&what, &new) {
+        Decision::Keep { what, by } => {
+            inner.repos.keep(app, &what, &by).await.map_err(text)?;
+            if let (Kept::Branch(branch), Some(_)) = (&what, &by.new) {
                 say(policy::stored_line(app, branch, main)).await;
             }
             Ok(())
