@@ -136,8 +136,7 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// Refuses once a write has failed: what was not acknowledged is found out by the next process. To be asked after the wait for the one
-    /// connection: it may be its last holder's write that failed.
+    /// Refuses once a write has failed: what was not acknowledged is found out by the next process.
     fn whole() -> Result<(), StoreError> {
         broken::why().map_or(Ok(()), |why| Err(StoreError::Broken(why)))
     }
@@ -146,11 +145,12 @@ impl Store {
     async fn writer(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         self.has_room()?;
         let connection = self.writer.acquire().await?;
-        Self::whole()?;
+        self.has_room()?;
         Ok(connection)
     }
 
-    /// A write that the disk has no room for would end the daemon, which can't know what of it is there.
+    /// A write that the disk has no room for would end the daemon, which can't know what of it is there. To be asked again after the wait for
+    /// the one connection: its last holder's write may have failed, and the disk may have filled meanwhile.
     fn has_room(&self) -> Result<(), StoreError> {
         Self::whole()?;
         if filesystem::has(&self.file, STORE_FLOOR) { Ok(()) } else { Err(StoreError::NoRoom) }
@@ -160,7 +160,7 @@ impl Store {
     async fn begin(&self) -> Result<Tx, StoreError> {
         self.has_room()?;
         let begun = self.writer.begin_with("begin immediate").await?;
-        Self::whole()?;
+        self.has_room()?;
         Ok(begun)
     }
 

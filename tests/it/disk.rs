@@ -1,5 +1,7 @@
 //! A disk that fills up stops nothing that runs, refuses early what would not fit, and everything goes on by itself once there is room.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,21 @@ fn world_on_a_small_disk(more: &str) -> World {
     World::start_on_disks(&more, |folder| vec![SmallDisk::ext4(&folder.join("state"), 220)])
 }
 
+/// What the daemon answers to an upload of which it has not taken a byte, and all of which is sent only after the answer.
+fn upload_of_one_who_sends_on(w: &World, app: &str) -> String {
+    let size = 4 * MIB;
+    let mut stream = UnixStream::connect(w.run_dir().join("api.sock")).expect("the API accepts");
+    write!(stream, "POST /apps/{app}/deploys?source=tarball HTTP/1.1\r\nhost: paas\r\ncontent-length: {size}\r\n\r\n")
+        .expect("sent");
+    let mut first = [0];
+    stream.read_exact(&mut first).expect("it is answered");
+    stream.write_all(&vec![b'b'; size as usize]).expect("what comes late is taken");
+    stream.shutdown(std::net::Shutdown::Write).expect("ended");
+    let mut answer = String::from_utf8_lossy(&first).into_owned();
+    stream.read_to_string(&mut answer).expect("read");
+    answer
+}
+
 /// Every page of the database agrees with every other, as SQLite itself sees it.
 #[track_caller]
 fn assert_store_is_intact(w: &World) {
@@ -54,6 +71,8 @@ fn below_the_reserve_pushes_and_uploads_are_refused_early_and_everything_else_go
     w.paas_in(&["deploy", "--tarball", "-", "-a", &app], &Tarball::testapp("two").gz())
         .fails(1)
         .says(&["too full for an upload"]);
+    let refused = upload_of_one_who_sends_on(&w, &app);
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("too full for an upload"), "{refused}");
     w.paas(&["disk"]).ok().says(&["TOO FULL", "####", "USED BY", "logs", "database", "everything else"]);
     let shown = w.paas(&["disk", "--json"]).ok().json();
     let state =

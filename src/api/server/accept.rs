@@ -1,9 +1,11 @@
 //! Connections to the API: the peer's uid decides, or the key that the ssh login user's process announces in its first line.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,6 +17,7 @@ use tower::ServiceExt;
 
 use super::access::Who;
 use super::fail::Fail;
+use super::linger::Lingering;
 use crate::api::error::ErrorCode;
 use crate::base::accounts;
 use crate::config::Users;
@@ -137,8 +140,11 @@ async fn preface(stream: &mut UnixStream) -> Option<KeyId> {
 }
 
 async fn converse(stream: UnixStream, router: Router, who: Who, store: Store, stopping: watch::Receiver<bool>) {
+    let switched = Arc::new(AtomicBool::new(false));
+    let stream = Lingering::new(stream, Arc::clone(&switched));
     let service = service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
         let (router, who, store, stopping) = (router.clone(), who.clone(), store.clone(), stopping.clone());
+        let switched = Arc::clone(&switched);
         async move {
             let stops = || std::io::Error::other("the daemon stops");
             if *stopping.borrow() {
@@ -147,6 +153,9 @@ async fn converse(stream: UnixStream, router: Router, who: Who, store: Store, st
             // A task of its own: what a call has begun it ends, also when its client leaves in the middle.
             let answering = tokio::spawn(answer(router, who, store, request));
             let answer = answering.await.map_err(|e| std::io::Error::other(e.to_string()))?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                switched.store(true, Ordering::Relaxed);
+            }
             // The store closes under what still runs. That is no answer: the caller asks the next daemon.
             if *stopping.borrow() && answer.status().is_server_error() { Err(stops()) } else { Ok(answer) }
         }

@@ -16,6 +16,7 @@ mod events;
 mod fail;
 mod git;
 mod keys;
+mod linger;
 mod logs;
 mod maintenance;
 mod metrics;
