@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Connection;
 use super::args::Global;
@@ -14,6 +15,9 @@ use crate::names::AppName;
 
 /// Where the daemon listens on this machine if nothing else is said.
 const USUAL_SOCKET: &str = "/run/paas/api.sock";
+
+/// Who waits so long for an answer is told what for.
+const SLOW: Duration = Duration::from_secs(5);
 
 pub struct Context {
     pub global: Global,
@@ -60,7 +64,10 @@ impl Context {
 
     /// A client of the daemon that this command is for.
     pub fn client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(self.transport()?))
+        let screen = self.screen;
+        let told =
+            "-----> The daemon has not answered yet; this waits for it (`sudo paas doctor` on the server looks without it)";
+        Ok(Client::new(self.transport()?).when_slow(SLOW, move || screen.talk(told)))
     }
 
     /// The way to that daemon.

@@ -12,12 +12,14 @@ use nix::unistd::Uid;
 use crate::api::client::{Client, ClientError, Transport};
 use crate::api::server::doctor::shown;
 use crate::api::types::doctor::{Finding, Findings, Level};
+use crate::base::filesystem;
 use crate::cli;
 use crate::config::HostConfig;
 use crate::docker::Docker;
 use crate::doctor::{drift, engine, host, login, look, problem, running, warning};
 use crate::handover::supervise;
-use crate::store::Store;
+use crate::model::disk::STORE_FLOOR;
+use crate::store::{Store, StoreError};
 
 /// Its socket takes connections also while no daemon runs, as the supervisor keeps it; and an engine that hangs makes the daemon slow.
 const DAEMON_LIMIT: Duration = Duration::from_secs(25);
@@ -147,9 +149,21 @@ async fn without_the_daemon(config: &HostConfig) -> Vec<crate::doctor::Finding> 
     let mut found = engine::judge(words.as_ref().map(|info| *info).map_err(String::as_str));
     let folders: Vec<PathBuf> = [config.state_dir.clone()].into_iter().chain(asked.ok().map(|e| e.root_dir)).collect();
     found.extend(look::disks(&folders, config.limits.disk_reserve).iter().flat_map(host::disk));
-    let check = Store::check_file(&config.db()).await.map_err(|e| e.to_string());
-    found.push(drift::store(check.as_deref().map_err(String::as_str)));
+    found.push(the_database(config).await);
     found
+}
+
+async fn the_database(config: &HostConfig) -> crate::doctor::Finding {
+    // What SQLite makes to read it needs room too.
+    if !filesystem::has(&config.db(), STORE_FLOOR) {
+        return warning("store", "the database was not looked at: the disk is full", "make room, then paas doctor");
+    }
+    match Store::check_file(&config.db()).await {
+        Err(e @ StoreError::InUse { .. }) => {
+            warning("store", format!("the database was not looked at: {e}"), "paas doctor, once the daemon answers or is stopped")
+        }
+        check => drift::store(check.map_err(|e| e.to_string()).as_deref().map_err(String::as_str)),
+    }
 }
 
 #[cfg(test)]

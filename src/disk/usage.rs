@@ -10,7 +10,7 @@ use crate::model::disk::{Area, Use};
 impl Disk {
     pub(super) async fn state_uses(&self) -> Vec<Use> {
         let dir = &self.config.state_dir;
-        let database = ["paas.db", "paas.db-wal", "paas.db-shm"].map(|name| dir.join(name)).to_vec();
+        let database = ["paas.db", "paas.db-wal"].map(|name| dir.join(name)).to_vec();
         let parts: Vec<(&'static str, Vec<PathBuf>)> = vec![
             ("database", database),
             ("repositories", vec![self.config.apps_dir()]),

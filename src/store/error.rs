@@ -1,6 +1,6 @@
 //! What can go wrong in the store, in the terms of its callers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::broken;
 
@@ -8,6 +8,9 @@ use super::broken;
 pub enum StoreError {
     #[error("opening the database `{}`", .file.display())]
     Open { file: PathBuf, source: sqlx::Error },
+    /// Only one process at a time has it: see [`Store::open`](super::Store::open).
+    #[error("another process has the database `{}` open (`fuser -v {}` names it)", .file.display(), .file.display())]
+    InUse { file: PathBuf },
     #[error("bringing the schema of `{}` up to date", .file.display())]
     Migrate { file: PathBuf, source: sqlx::migrate::MigrateError },
     /// Somebody else changed the row first, or the move is not legal from where the row is.
@@ -32,12 +35,17 @@ pub enum StoreError {
     Broken(String),
 }
 
+/// SQLite's own (extended) result code.
+fn code_of(error: &sqlx::Error) -> Option<u32> {
+    match error {
+        sqlx::Error::Database(db) => db.code().and_then(|code| code.parse().ok()),
+        _ => None,
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let code = match &error {
-            sqlx::Error::Database(db) => db.code().and_then(|code| code.parse().ok()),
-            _ => None,
-        };
+        let code = code_of(&error);
         if code.is_some_and(is_fatal) {
             let why = format!("{error} (SQLite code {})", code.unwrap_or_default());
             broken::note(&why);
@@ -63,6 +71,14 @@ fn is_fatal(code: u32) -> bool {
 }
 
 impl StoreError {
+    pub(super) fn opening(file: &Path, source: sqlx::Error) -> Self {
+        const BUSY: u32 = 5;
+        match code_of(&source) {
+            Some(code) if code & 0xff == BUSY => Self::InUse { file: file.to_owned() },
+            _ => Self::Open { file: file.to_owned(), source },
+        }
+    }
+
     /// Maps a violated constraint to a word for the user: `constraint` is a part of the message SQLite gives (table.column, as its own
     /// documentation of SQLITE_CONSTRAINT says), `what` is what the user asked for.
     pub(super) fn taken(error: sqlx::Error, constraint: &str, what: impl FnOnce() -> String) -> Self {

@@ -79,25 +79,32 @@ async fn migrate(writer: &SqlitePool) -> Result<(), MigrateError> {
 }
 
 /// The folder lets others through to what they need there, so the database says itself that it is nobody else's: it is made with mode 0600
-/// (SQLite gives its two companions the same), and set to it where an older version left it open.
+/// (SQLite gives its write-ahead log the same), and set to it where an older version left it open. The index of that log, which an older
+/// version kept in a file of its own, is of no use to anybody.
 fn private(file: &Path) -> std::io::Result<()> {
+    let beside = |part: &str| format!("{}{part}", file.display());
+    let unless_absent = |done: std::io::Result<()>| match done {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    };
     std::fs::File::options().write(true).create(true).truncate(false).mode(0o600).open(file)?;
-    for part in ["", "-wal", "-shm"] {
-        let path = format!("{}{part}", file.display());
-        match std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            done => done?,
-        }
+    for part in ["", "-wal"] {
+        unless_absent(std::fs::set_permissions(beside(part), PermissionsExt::from_mode(0o600)))?;
     }
-    Ok(())
+    unless_absent(std::fs::remove_file(beside("-shm")))
 }
 
 impl Store {
-    /// Opens or creates the database at `file` and brings its schema up to date. Errors name the file.
+    /// Opens or creates the database at `file` and brings its schema up to date. Errors name the file. No other process can read it
+    /// meanwhile, or open it at all: see `unix-excl` below.
     pub async fn open(file: &Path, sealer: Sealer) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str("sqlite://")
             .map_err(StoreError::from)?
             .filename(file)
+            // The file is locked for this process, and the index of its write-ahead log lies in memory. Shared between processes it would be
+            // a mapped file, which SQLite makes anew at each start: on a full disk that ends the process with SIGBUS
+            // (<https://www.sqlite.org/vfs.html>).
+            .vfs("unix-excl")
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // FULL: a commit that was acknowledged survives a power cut.
@@ -106,9 +113,9 @@ impl Store {
             // A sort never spills to a file: a question must be answered on a full disk.
             .pragma("temp_store", "memory")
             .busy_timeout(Duration::from_secs(10));
-        let opening = |e: sqlx::Error| StoreError::Open { file: file.to_owned(), source: e };
+        let opening = |e: sqlx::Error| StoreError::opening(file, e);
         private(file).map_err(|e| opening(e.into()))?;
-        // It stays open, so that the write-ahead log and its index are there when the disk is full.
+        // It stays open, so that the write-ahead log is there when the disk is full.
         let writer = SqlitePoolOptions::new().min_connections(1).max_connections(1).idle_timeout(None).max_lifetime(None);
         let writer = writer.connect_with(options.clone()).await.map_err(opening)?;
         migrate(&writer).await.map_err(|e| StoreError::Migrate { file: file.to_owned(), source: e })?;
@@ -124,10 +131,11 @@ impl Store {
     /// The same for a file that no daemon has open. It is opened for reading only.
     pub async fn check_file(file: &Path) -> Result<Vec<String>, StoreError> {
         let options = SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let opening = |e: sqlx::Error| StoreError::opening(file, e);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(opening)?;
         let said = sqlx::query_scalar("pragma quick_check(10)").fetch_all(&pool).await;
         pool.close().await;
-        Ok(said?)
+        said.map_err(opening)
     }
 
     /// Closes both pools; the write-ahead log is folded into the file.

@@ -108,8 +108,11 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     let (app, repo) = w.live("full", "one");
     w.paas(&["config", "set", "-a", &app, "KEPT=yes"]).ok();
     let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 4);
+    let slow = Failing::slow(daemon.unwrap());
+    w.paas(&["config", "set", "-a", &app, "KEPT=no"]).ok();
     traffic.wait_for(20);
     w.disk(0).leave(0);
+    std::mem::forget(slow);
     assert!(w.disk(0).free() < 64 * 1024, "{} bytes are free", w.disk(0).free());
 
     // Enough lines that the last block of a segment cannot take them.
@@ -123,6 +126,20 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     assert_eq!(w.pid_of("daemon"), daemon, "a full disk is waited for, not died of");
     // The daemon can die and come back there; the proxy and the app never notice.
     w.kill("daemon");
+    w.paas(&["config", "list", "-a", &app]).ok().says(&["KEPT"]).never_says(&["LOST"]);
+    // Also when it was stopped properly, and somebody else took what its files gave back.
+    let signal = |name: &str, pid: Option<u32>| {
+        let pid = pid.expect("it runs").to_string();
+        run(Command::new("kill").args([name, &pid]), b"", RESUME).ok();
+    };
+    let supervisor = w.pid_of("up");
+    signal("-STOP", supervisor);
+    signal("-TERM", w.pid_of("daemon"));
+    eventually("the daemon has stopped", RESUME, || w.pid_of("daemon").is_none().then_some(()));
+    w.disk(0).leave(0);
+    assert!(w.disk(0).free() < 16 * 1024, "{} bytes are free", w.disk(0).free());
+    signal("-CONT", supervisor);
+    eventually("it is back", RESUME, || w.pid_of("daemon"));
     w.paas(&["config", "list", "-a", &app]).ok().says(&["KEPT"]).never_says(&["LOST"]);
     traffic.wait_for(200);
 
@@ -172,6 +189,25 @@ struct Failing {
 }
 
 impl Failing {
+    fn slow(pid: u32) -> Failing {
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=pwrite64",
+            "-e",
+            "inject=pwrite64:delay_enter=60000",
+            "-p",
+            &pid.to_string(),
+        ]);
+        let strace = strace.stderr(Stdio::null()).spawn().expect("strace starts");
+        std::thread::sleep(Duration::from_secs(1));
+        Failing { strace }
+    }
+
     #[track_caller]
     fn inject(pid: u32, calls: &str, error: &str) -> Failing {
         let mut strace = Command::new("strace");

@@ -73,14 +73,16 @@ fn a_healthy_installation_has_no_complaint_and_each_thing_that_is_broken_is_name
     w.serves(&app, "one");
 }
 
+#[track_caller]
+fn signal(name: &str, pid: u32) {
+    run(Command::new("kill").args([name, &pid.to_string()]), b"", Duration::from_secs(5)).ok();
+}
+
 #[test]
 fn with_a_dead_daemon_the_host_is_looked_at_all_the_same() {
     let w = World::shared("doctor");
     let supervisor = eventually("the supervisor", Duration::from_secs(10), || w.pid_of("up"));
     let daemon = eventually("the daemon", Duration::from_secs(10), || w.pid_of("daemon"));
-    let signal = |name: &str, pid: u32| {
-        run(Command::new("kill").args([name, &pid.to_string()]), b"", Duration::from_secs(5)).ok();
-    };
     // The supervisor is stopped first, so that it cannot start another; then the daemon dies.
     signal("-STOP", supervisor);
     signal("-KILL", daemon);
@@ -99,4 +101,21 @@ fn with_a_dead_daemon_the_host_is_looked_at_all_the_same() {
     eventually("the daemon is back", Duration::from_secs(15), || (w.paas(&["status", "--json"]).code == 0).then_some(()));
     // Looking at the database as root left nothing behind that the daemon can't open.
     assert!(w.complaints().iter().all(|line| !line.contains("files")), "{:?}", w.complaints());
+}
+
+#[test]
+fn with_a_daemon_that_hangs_nobody_is_told_to_restore_a_database_that_could_not_be_looked_at() {
+    let w = World::start();
+    let daemon = eventually("the daemon", Duration::from_secs(10), || w.pid_of("daemon"));
+    // The supervisor too, which would end one that is silent for long.
+    let frozen = [eventually("the supervisor", Duration::from_secs(10), || w.pid_of("up")), daemon];
+    frozen.iter().for_each(|pid| signal("-STOP", *pid));
+
+    let done = w.doctor(&[]);
+    frozen.iter().for_each(|pid| signal("-CONT", *pid));
+
+    done.fails(1)
+        .says(&["the daemon does not answer", "nothing came within", "the database was not looked at", "fuser -v"])
+        .never_says(&["can't be read", "from a backup"]);
+    eventually("the daemon answers again", Duration::from_secs(15), || (w.paas(&["status", "--json"]).code == 0).then_some(()));
 }

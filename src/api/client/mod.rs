@@ -4,13 +4,15 @@
 //! that changes something. Invariant: one method per route, named as the route's verb.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -36,7 +38,7 @@ const LARGEST_ANSWER: usize = 64 << 20;
 
 /// How often and how long a tunnel that broke is given to say why: half a second in all.
 const TUNNEL_LOOKS: u32 = 10;
-const TUNNEL_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const TUNNEL_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a call gave no answer, or the answer no.
 #[derive(Debug, thiserror::Error)]
@@ -99,15 +101,24 @@ impl Pieces {
     }
 }
 
+type Tell = Box<dyn Fn() + Send + Sync>;
+
 /// Talks to one daemon. Cheap to make: it connects at the first call, and keeps one idle connection.
 pub struct Client {
     transport: Transport,
     idle: Mutex<Option<SendRequest<Body>>>,
+    when_slow: Option<(Duration, Tell)>,
 }
 
 impl Client {
     pub fn new(transport: Transport) -> Self {
-        Client { transport, idle: Mutex::new(None) }
+        Client { transport, idle: Mutex::new(None), when_slow: None }
+    }
+
+    /// `tell` is called once per request that was not answered `after` so long, and is waited for on. Its socket takes connections also while
+    /// no daemon runs. Not of an upload, which is answered when all of it has come.
+    pub fn when_slow(self, after: Duration, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Client { when_slow: Some((after, Box::new(tell))), ..self }
     }
 
     /// Where this client talks to, for people.
@@ -138,7 +149,19 @@ impl Client {
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, ClientError> {
         let act = format!("{} {}", request.method(), request.uri().path());
         let mut sender = self.sender().await?;
-        let answer = match sender.send_request(request).await {
+        let tell = self.when_slow.as_ref().filter(|_| request.body().size_hint().exact().is_some());
+        let mut answering = pin!(sender.send_request(request));
+        let answer = match tell {
+            Some((after, tell)) => match tokio::time::timeout(*after, &mut answering).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    tell();
+                    answering.await
+                }
+            },
+            None => answering.await,
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(e) => return Err(self.broken(&act, &e).await),
         };

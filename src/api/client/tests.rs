@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -210,4 +211,31 @@ fn a_query_is_percent_encoded_and_leaves_out_what_is_not_given() {
         ..LogsQuery::default()
     };
     assert_eq!(query_string(&query), "?grep=a%20b%26c%3D%C3%BC%0A&num=5&process=web.1%2Crouter&tail=true");
+}
+
+#[tokio::test]
+async fn who_waits_long_for_an_answer_is_told_once_and_goes_on_waiting() {
+    static TOLD: AtomicU32 = AtomicU32::new(0);
+    let dir = tempfile::tempdir().expect("temp dir");
+    let listener = UnixListener::bind(dir.path().join("api.sock")).expect("bind");
+    // Taken by the kernel, as where a supervisor keeps the socket of a daemon that is dead.
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            read_request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await.expect("answer");
+        }
+    });
+    let client = || {
+        let tell = || {
+            TOLD.fetch_add(1, Ordering::Relaxed);
+        };
+        Client::new(Transport::socket(dir.path().join("api.sock"))).when_slow(Duration::from_millis(50), tell)
+    };
+    client().keys().await.expect("it is answered");
+    assert_eq!(TOLD.load(Ordering::Relaxed), 1);
+    client().keys().await.expect("it is answered");
+    assert_eq!(TOLD.load(Ordering::Relaxed), 1, "that one was answered at once");
+    late.await.expect("no panic");
 }

@@ -1,7 +1,10 @@
 //! What an installation says of an app through its JSON: the one place of the tests that knows the names of its fields.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::wait::eventually;
 use super::world::World;
 
 impl World {
@@ -51,13 +54,23 @@ impl World {
         self.list(&["deploys", "list", "-a", app, "--json"])
     }
 
-    /// The first column of what the store says to a question.
+    /// The first column of what the store says to a question. The daemon has it open and lets nobody in: a copy is asked.
     #[track_caller]
     pub fn stored(&self, question: &'static str) -> Vec<String> {
-        let file = self.state_dir().join("paas.db");
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = ["paas.db", "paas.db-wal"];
+        let read = || parts.map(|part| std::fs::read(self.state_dir().join(part)).unwrap_or_default());
+        // A database that did not change while its log only grew, if at all, belongs to it.
+        let copy = eventually("a moment without a checkpoint", Duration::from_secs(10), || {
+            let ([db, log], [db_then, log_then]) = (read(), read());
+            (db == db_then && log_then.starts_with(&log)).then_some([db, log])
+        });
+        for (part, bytes) in parts.iter().zip(copy) {
+            std::fs::write(folder.path().join(part), bytes).expect("copied");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
         runtime.block_on(async {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).read_only(true);
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join(parts[0]));
             let pool = sqlx::SqlitePool::connect_with(options).await.expect("the database can be opened");
             let rows = sqlx::query_scalar(question).fetch_all(&pool).await.expect("the database can be read");
             pool.close().await;
