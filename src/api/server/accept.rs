@@ -1,11 +1,9 @@
 //! Connections to the API: the peer's uid decides, or the key that the ssh login user's process announces in its first line.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -140,11 +138,8 @@ async fn preface(stream: &mut UnixStream) -> Option<KeyId> {
 }
 
 async fn converse(stream: UnixStream, router: Router, who: Who, store: Store, stopping: watch::Receiver<bool>) {
-    let switched = Arc::new(AtomicBool::new(false));
-    let stream = Lingering::new(stream, Arc::clone(&switched));
     let service = service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
         let (router, who, store, stopping) = (router.clone(), who.clone(), store.clone(), stopping.clone());
-        let switched = Arc::clone(&switched);
         async move {
             let stops = || std::io::Error::other("the daemon stops");
             if *stopping.borrow() {
@@ -153,14 +148,13 @@ async fn converse(stream: UnixStream, router: Router, who: Who, store: Store, st
             // A task of its own: what a call has begun it ends, also when its client leaves in the middle.
             let answering = tokio::spawn(answer(router, who, store, request));
             let answer = answering.await.map_err(|e| std::io::Error::other(e.to_string()))?;
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                switched.store(true, Ordering::Relaxed);
-            }
             // The store closes under what still runs. That is no answer: the caller asks the next daemon.
             if *stopping.borrow() && answer.status().is_server_error() { Err(stops()) } else { Ok(answer) }
         }
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service)
+        .with_upgrades();
     // A client that leaves in the middle is not an error.
     if let Err(e) = connection.await {
         tracing::debug!("an API connection ended: {e}");

@@ -3,8 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,16 +16,19 @@ const TIME: Duration = Duration::from_secs(5);
 /// A connection of which `shutdown` ends our side at once, and then reads until the client has ended its own, or for five seconds.
 pub struct Lingering {
     stream: UnixStream,
-    switched: Arc<AtomicBool>,
     time: Duration,
     /// Our side is ended; how long the other's is waited for.
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Lingering {
-    /// `switched`: whether it speaks another protocol by now, of which every byte belongs to who reads it; then `shutdown` is the plain one.
-    pub fn new(stream: UnixStream, switched: Arc<AtomicBool>) -> Self {
-        Self { stream, switched, time: TIME, until: None }
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, time: TIME, until: None }
+    }
+
+    /// The connection itself, for another protocol: there every byte belongs to who reads it.
+    pub fn into_inner(self) -> UnixStream {
+        self.stream
     }
 }
 
@@ -57,9 +58,6 @@ impl AsyncWrite for Lingering {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.until.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            if self.switched.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(()));
-            }
         }
         let this = &mut *self;
         let until = this.until.get_or_insert_with(|| Box::pin(sleep(this.time)));
@@ -82,14 +80,14 @@ mod tests {
 
     use super::*;
 
-    fn pair(switched: bool) -> (Lingering, UnixStream) {
+    fn pair() -> (Lingering, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        (Lingering::new(ours, Arc::new(AtomicBool::new(switched))), theirs)
+        (Lingering::new(ours), theirs)
     }
 
     #[tokio::test]
     async fn who_is_still_sending_when_the_answer_comes_can_read_it() {
-        let (mut ours, mut theirs) = pair(false);
+        let (mut ours, mut theirs) = pair();
         let server = tokio::spawn(async move {
             ours.write_all(b"no").await.expect("written");
             ours.shutdown().await.expect("ended");
@@ -106,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_on_for_ever_is_not_heard_for_ever() {
-        let (mut ours, mut theirs) = pair(false);
+        let (mut ours, mut theirs) = pair();
         ours.time = Duration::from_millis(300);
         let client = tokio::spawn(async move { while theirs.write_all(&[b'b'; 1024]).await.is_ok() {} });
         let begun = std::time::Instant::now();
@@ -114,15 +112,5 @@ mod tests {
         assert!(begun.elapsed() >= ours.time);
         drop(ours);
         client.await.expect("the connection is closed");
-    }
-
-    #[tokio::test]
-    async fn nothing_is_taken_from_a_connection_that_speaks_another_protocol() {
-        let (mut ours, mut theirs) = pair(true);
-        theirs.write_all(b"theirs").await.expect("written");
-        ours.shutdown().await.expect("ended at once");
-        let mut kept = [0; 6];
-        ours.read_exact(&mut kept).await.expect("read");
-        assert_eq!(&kept, b"theirs");
     }
 }

@@ -14,13 +14,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain, Interest};
-use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 
 use super::Server;
 use super::access::Who;
 use super::fail::Fail;
+use super::linger::Lingering;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::stream::{self, Frame, PROTOCOL};
 use crate::api::types::processes::{ExecRequest, RunRequest, TerminalSize};
@@ -117,10 +117,10 @@ async fn converse(upgrade: hyper::upgrade::OnUpgrade, session: Session, control:
 
 async fn converse_parts(upgrade: hyper::upgrade::OnUpgrade, parts: Parts, control: Control, size: Option<TerminalSize>) {
     let Ok(client) = upgrade.await else { return };
-    let Ok(client) = client.downcast::<TokioIo<UnixStream>>() else {
+    let Ok(client) = client.downcast::<TokioIo<Lingering>>() else {
         return tracing::error!("an interactive session that does not come by the API's socket was refused");
     };
-    let (from, to) = client.io.into_inner().into_split();
+    let (from, to) = client.io.into_inner().into_inner().into_split();
     if let Some(size) = size {
         control.resize(size).await;
     }
