@@ -129,16 +129,16 @@ fn a_body_below_the_rate_is_ended_in_time_and_one_above_it_is_not() {
 #[test]
 fn time_in_which_the_instance_takes_nothing_is_not_the_clients() {
     let app = Instance::raw(|mut stream, _| {
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(Duration::from_secs(12));
         let mut read = std::io::BufReader::new(stream.try_clone().expect("clone"));
         let got = read_request(&mut read).expect("whole");
         let _ = stream.write_all(ok(&got.body.len().to_string()).as_bytes());
     });
-    // In five seconds the rate wants more than one read brings, and nothing comes in the second window and the third. A machine that stands
-    // still for a second or two brings that much.
+    // In twelve seconds the rate wants more than all buffers on the way take (4 MiB); a machine that stands still now and then brings that
+    // much in ten.
     let world = World::start();
     world.place(1, app);
-    world.activate(&limited(2, Limits { body_rate: 20 << 10, body_window_ms: 2000, ..short() }));
+    world.activate(&limited(2, Limits { body_rate: 500 << 10, body_window_ms: 10_000, ..short() }));
     let size = 30 << 20;
     let mut client = world.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: {size}\r\n\r\n"));
