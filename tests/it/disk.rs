@@ -108,11 +108,8 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     let (app, repo) = w.live("full", "one");
     w.paas(&["config", "set", "-a", &app, "KEPT=yes"]).ok();
     let traffic = Traffic::start(w.proxy(), &w.host(&app), &app, 4);
-    let slow = Failing::slow(daemon.unwrap());
-    w.paas(&["config", "set", "-a", &app, "KEPT=no"]).ok();
     traffic.wait_for(20);
     w.disk(0).leave(0);
-    std::mem::forget(slow);
     assert!(w.disk(0).free() < 64 * 1024, "{} bytes are free", w.disk(0).free());
 
     // Enough lines that the last block of a segment cannot take them.
@@ -189,25 +186,6 @@ struct Failing {
 }
 
 impl Failing {
-    fn slow(pid: u32) -> Failing {
-        let mut strace = Command::new("strace");
-        strace.args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=pwrite64",
-            "-e",
-            "inject=pwrite64:delay_enter=60000",
-            "-p",
-            &pid.to_string(),
-        ]);
-        let strace = strace.stderr(Stdio::null()).spawn().expect("strace starts");
-        std::thread::sleep(Duration::from_secs(1));
-        Failing { strace }
-    }
-
     #[track_caller]
     fn inject(pid: u32, calls: &str, error: &str) -> Failing {
         let mut strace = Command::new("strace");
