@@ -133,6 +133,7 @@ fn a_disk_without_a_free_byte_costs_log_lines_and_nothing_else() {
     signal("-STOP", supervisor);
     signal("-TERM", w.pid_of("daemon"));
     eventually("the daemon has stopped", RESUME, || w.pid_of("daemon").is_none().then_some(()));
+    drop(std::fs::remove_file(w.state_dir().join("paas.db-shm")));
     w.disk(0).leave(0);
     assert!(w.disk(0).free() < 16 * 1024, "{} bytes are free", w.disk(0).free());
     signal("-CONT", supervisor);
